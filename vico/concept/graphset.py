@@ -1,0 +1,88 @@
+"""The graph set: what `export` hands to `serving`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from vico.concept.atomic import write_atomically
+from vico.concept.manifest import Digest, SiteSpec
+from vico.concept.prompt import TokenizerSpec
+from vico.errors import GraphSetError
+from vico.sampling.schedule import NoiseSchedule
+
+GRAPHSET_FILE = "graphset.json"
+GRAPHSET_VERSION: Literal[1] = 1
+GraphName = Literal["text_encoder", "vae_encoder", "reference_encoder", "denoiser", "vae_decoder"]
+_CONFIG = ConfigDict(extra="forbid")
+
+__all__ = ["GraphName", "GraphSet", "GraphSpec", "SiteSpec", "read_graphset", "write_graphset"]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class GraphSpec:
+    """One exported graph."""
+
+    file: str
+    """Path of the ONNX file relative to the graph set's folder."""
+    digest: Digest
+    """What the graph was made from; the same digest means the same graph."""
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class GraphSet:
+    """Everything serving must know about a base and its graphs."""
+
+    base_digest: Digest
+    base_name: str
+    tokenizer: TokenizerSpec
+    schedule: NoiseSchedule
+    sites: tuple[SiteSpec, ...]
+    graphs: Mapping[GraphName, GraphSpec]
+    context_width: int
+    """Width D of the text encoder's output and of a token embedding."""
+    vae_factor: int
+    """Pixels per latent cell along one side."""
+    size_multiple: int
+    """Height and width must be multiples of this many pixels: the VAE's factor times the U-Net's."""
+    default_size: int
+    """Height and width, in pixels, when a request names none."""
+    max_size: int
+    """Greatest height or width, in pixels."""
+    latent_channels: Annotated[int, Field(ge=1)] = 4
+    target: str = "onnx"
+    format_version: Literal[1] = GRAPHSET_VERSION
+
+
+_ADAPTER = TypeAdapter(GraphSet)
+
+
+def write_graphset(folder: Path, graphset: GraphSet) -> Path:
+    """Write `graphset.json` into `folder` atomically; returns its path."""
+    path = folder / GRAPHSET_FILE
+    content: Any = _ADAPTER.dump_python(graphset, mode="json")
+    write_atomically(path, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
+    return path
+
+
+def read_graphset(folder: Path) -> GraphSet:
+    """Read `graphset.json` from `folder`.
+
+    Raises:
+        GraphSetError: it is absent, malformed, or of another format version.
+    """
+    try:
+        return _ADAPTER.validate_json((folder / GRAPHSET_FILE).read_bytes())
+    except FileNotFoundError:
+        raise GraphSetError("graphs", f"no {GRAPHSET_FILE} in the folder", "a folder made by `vico export`") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or GRAPHSET_FILE
+        raise GraphSetError(
+            "graphs", f"{where!r} is wrong ({first['msg']})", f"a graph set of format {GRAPHSET_VERSION}: export again"
+        ) from None

@@ -1,0 +1,172 @@
+"""The concept package: one safetensors file that holds everything a server needs and nothing that executes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from vico.concept.atomic import write_atomically
+from vico.concept.layout import BLOCK_TENSORS, REFERENCES, TOKEN_EMBEDDING, image_attention_key
+from vico.concept.manifest import Manifest, TensorSpec, expected_shapes
+from vico.errors import ConceptError
+
+Array = npt.NDArray[np.floating[Any]]
+
+_MANIFEST_KEY, _DIGEST_KEY = "vico.manifest", "vico.digest"
+_ACCEPTED = "a concept package written by `vico train` or `vico import`"
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptPackage:
+    """A verified concept in host memory. Two packages are the same concept exactly when their digests are equal."""
+
+    manifest: Manifest
+    digest: str
+    """SHA-256 of the manifest's canonical JSON, which itself holds the SHA-256 of every tensor."""
+    tensors: Mapping[str, Array]
+
+    @property
+    def token_embedding(self) -> Array:
+        """[V, D]: the learned vectors that stand for the placeholder."""
+        return self.tensors[TOKEN_EMBEDDING]
+
+    @property
+    def references(self) -> Array:
+        """[R, 4, h, w]: clean latents of the reference photos, times the VAE's scaling factor."""
+        return self.tensors[REFERENCES]
+
+    @property
+    def size_bytes(self) -> int:
+        """Host memory the tensors take."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def image_attention(self, site: str) -> dict[str, Array]:
+        """The twenty tensors of the image attention block at `site`, by their names within the block."""
+        return {tensor: self.tensors[image_attention_key(site, tensor)] for tensor in BLOCK_TENSORS}
+
+    def require_base(self, base_digest: str) -> None:
+        """Refuse a base that the concept was not trained on.
+
+        Raises:
+            ConceptError: the digests differ.
+        """
+        if self.manifest.base_digest != base_digest:
+            raise ConceptError(
+                "concept",
+                f"{self.manifest.id!r} was trained on another base",
+                f"a concept trained on base {base_digest[:12]}",
+            )
+
+
+def write_package(path: Path, manifest: Manifest, tensors: Mapping[str, Array]) -> str:
+    """Write a concept package atomically; `manifest.tensors` is filled in from `tensors`.
+
+    Returns:
+        The concept's digest, 64 hexadecimal digits.
+
+    Raises:
+        ConceptError: a tensor is missing, unknown, of a wrong shape or type, or not finite.
+        OSError: the disk is full or the folder is not writable; no partial file is left.
+    """
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in sorted(tensors.items())}
+    _check_layout(manifest, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
+    _check_finite(manifest.id, tensors)
+    specs = {
+        name: TensorSpec(dtype=str(t.dtype), shape=t.shape, sha256=_sha256(t))  # type: ignore[arg-type]
+        for name, t in tensors.items()
+    }
+    text = replace(manifest, tensors=specs).to_json()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_atomically(path, save(tensors, metadata={_MANIFEST_KEY: text, _DIGEST_KEY: digest}))
+    return digest
+
+
+def read_manifest(path: Path) -> tuple[Manifest, str]:
+    """Read a package's manifest and digest without its tensors (they are not verified).
+
+    Raises:
+        ConceptError: the file is not a concept package, or its manifest was altered.
+        FileNotFoundError: there is no such file.
+    """
+    with _opened(path) as file:
+        return _manifest_of(file.metadata() or {})
+
+
+def read_package(path: Path) -> ConceptPackage:
+    """Read and verify a concept package: the manifest's digest, every tensor's name, shape, type and SHA-256.
+
+    Raises:
+        ConceptError: names what is torn, altered, missing or malformed.
+        FileNotFoundError: there is no such file.
+    """
+    with _opened(path) as file:
+        manifest, digest = _manifest_of(file.metadata() or {})
+        try:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a safetensors handle
+        except (SafetensorError, TypeError, ValueError) as error:
+            raise ConceptError("concept", f"a tensor cannot be read ({type(error).__name__})", _ACCEPTED) from None
+    _check_layout(manifest, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
+    for name, tensor in tensors.items():
+        if manifest.tensors[name].sha256 != _sha256(tensor):
+            raise ConceptError("concept", f"tensor {name!r} was altered after it was written", _ACCEPTED)
+    _check_finite(manifest.id, tensors)
+    return ConceptPackage(manifest, digest, tensors)
+
+
+def _opened(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework="numpy")
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError):
+        raise ConceptError("concept", "the file is truncated or not safetensors", _ACCEPTED) from None
+
+
+def _manifest_of(metadata: Mapping[str, str]) -> tuple[Manifest, str]:
+    text, digest = metadata.get(_MANIFEST_KEY), metadata.get(_DIGEST_KEY)
+    if text is None or digest is None:
+        raise ConceptError("concept", "the file has no concept manifest", _ACCEPTED)
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise ConceptError("concept", "its manifest was altered after it was written", _ACCEPTED)
+    return Manifest.from_json(text), digest
+
+
+def _check_layout(manifest: Manifest, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Hold names, types and shapes against what the manifest's sites call for (and its specs, once written)."""
+    expected = expected_shapes(manifest.sites)
+    for name in sorted(expected.keys() ^ found.keys()):
+        problem = "is missing" if name in expected else "is not part of a concept"
+        raise ConceptError("concept", f"tensor {name!r} {problem}", _ACCEPTED)
+    for name, (dtype, shape) in found.items():
+        if dtype not in ("float16", "float32"):
+            raise ConceptError("concept", f"tensor {name!r} is {dtype}", "float16 or float32")
+        if not _fits(shape, expected[name]):
+            wanted = " x ".join("any" if size is None else str(size) for size in expected[name])
+            raise ConceptError("concept", f"tensor {name!r} has shape {list(shape)}", wanted)
+        spec = manifest.tensors.get(name)
+        if manifest.tensors and (spec is None or (spec.dtype, spec.shape) != (dtype, shape)):
+            raise ConceptError("concept", f"tensor {name!r} is not the one its manifest describes", _ACCEPTED)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size >= 1 and want in (None, size) for size, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _check_finite(concept_id: str, tensors: Mapping[str, Array]) -> None:
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ConceptError("concept", f"tensor {name!r} of {concept_id!r} holds NaN or infinity", "finite numbers")
+
+
+def _sha256(tensor: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(tensor).data).hexdigest()

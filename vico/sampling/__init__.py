@@ -1,0 +1,7 @@
+"""Samplers as pure functions of arrays: the same code steps numpy lanes in the server and torch tensors in tests."""
+
+from vico.sampling.noise import initial_noise
+from vico.sampling.plan import SAMPLERS, Plan, SamplerState, advance, guide, make_plan
+from vico.sampling.schedule import NoiseSchedule
+
+__all__ = ["SAMPLERS", "NoiseSchedule", "Plan", "SamplerState", "advance", "guide", "initial_noise", "make_plan"]
