@@ -102,12 +102,12 @@ def make_plan(sampler: str, num_steps: int, schedule: NoiseSchedule) -> Plan:
     """The plan of `num_steps` steps of `sampler` ("ddim" or "dpmpp_2m") under `schedule`.
 
     Raises:
-        SamplerError: the sampler is unknown, or the step count is not from 1 to the schedule's timesteps.
+        SamplerError: the sampler is unknown, or the step count is not below the number of the schedule's timesteps.
     """
     if sampler not in SAMPLERS:
         raise SamplerError("sampler", f"unknown sampler {sampler!r}", ", ".join(SAMPLERS))
-    if not 1 <= num_steps <= schedule.num_train_timesteps:
-        raise SamplerError("steps", f"{num_steps} steps", f"1 to {schedule.num_train_timesteps}")
+    if not 1 <= num_steps < schedule.num_train_timesteps:
+        raise SamplerError("steps", f"{num_steps} steps", f"1 to {schedule.num_train_timesteps - 1}")
     return Plan(sampler, SAMPLERS[sampler](num_steps, schedule))
 
 
