@@ -34,4 +34,5 @@ def text_attention_columns(attention: Any, query: Tensor, context: Tensor, posit
     k = rearrange(attention.to_k(context), "b t (h d) -> b h d t", h=attention.heads)
     weights = (q @ k * attention.scale).softmax(dim=-1).mean(dim=1)  # [B, N, 77]
     index = repeat(positions, "b p -> b n p", n=weights.shape[1])
-    return rearrange(weights.gather(2, index), "b n p -> b p n")
+    columns: Tensor = weights.gather(2, index)
+    return rearrange(columns, "b n p -> b p n")

@@ -21,29 +21,6 @@ _DROPPED = -3e4
 _HEAD_MULTIPLE = 8
 _LAYER_NORM_EPS = 1e-5
 
-TENSORS = (
-    "norm1.weight",
-    "norm1.bias",
-    "attn1.to_q.weight",
-    "attn1.to_k.weight",
-    "attn1.to_v.weight",
-    "attn1.to_out.0.weight",
-    "attn1.to_out.0.bias",
-    "norm2.weight",
-    "norm2.bias",
-    "attn2.to_q.weight",
-    "attn2.to_k.weight",
-    "attn2.to_v.weight",
-    "attn2.to_out.0.weight",
-    "attn2.to_out.0.bias",
-    "norm3.weight",
-    "norm3.bias",
-    "ff.net.0.proj.weight",
-    "ff.net.0.proj.bias",
-    "ff.net.2.weight",
-    "ff.net.2.bias",
-)
-
 
 def image_attention(
     x: Tensor,
@@ -56,8 +33,8 @@ def image_attention(
     """The block as a function of its weights.
 
     x [B, N, C], reference [B, M, C], mask [B, M] (1 or True = kept; an empty mask attends uniformly),
-    weights: the tensors named in `TENSORS`, each with a leading batch dimension ([B, out, in] or [B, out]: every row
-    its own concept) or without one (shared by all rows).
+    weights: the tensors named in `vico.concept.BLOCK_TENSORS`, each with a leading batch dimension ([B, out, in] or
+    [B, out]: every row its own concept) or without one (shared by all rows).
     image_guidance [B] scales what the block adds: x + g · (block(x) − x); 0 gives exactly `x`. → [B, N, C].
     """
     after = x
@@ -83,9 +60,7 @@ class ImageAttentionBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels, eps=_LAYER_NORM_EPS)
         self.ff = _FeedForward(channels)
 
-    def forward(
-        self, x: Tensor, reference: Tensor, mask: Tensor, image_guidance: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, reference: Tensor, mask: Tensor, image_guidance: Tensor | None = None) -> Tensor:
         """Shapes as in `image_attention`, which it calls."""
         return image_attention(x, reference, mask, dict(self.named_parameters()), self.heads, image_guidance)
 

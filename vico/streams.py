@@ -71,9 +71,8 @@ def reference_features(
     collected: list[ReferenceFeatures] = []
 
     def collect(site: Site, block: Any, hidden: Tensor, context: Tensor) -> Tensor:
-        after, columns = maybe_checkpoint(
-            _checkpoints(unet), block_with_columns, block, hidden, context, positions
-        )
+        after: Tensor
+        after, columns = maybe_checkpoint(_checkpoints(unet), block_with_columns, block, hidden, context, positions)
         collected.append(_references(after, columns))
         return after
 

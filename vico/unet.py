@@ -153,4 +153,5 @@ def _run_site(transformer: Any, site: Site, hook: SiteHook, hidden: Tensor, cont
     tokens = rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
     if not linear:
         tokens = transformer.proj_out(tokens)
-    return tokens + hidden
+    leaving: Tensor = tokens + hidden
+    return leaving
