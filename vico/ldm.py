@@ -87,6 +87,12 @@ def decoder_transformer(output_block: int, layers: int) -> str:
     return f"up_blocks.{output_block // (layers + 1)}.attentions.{output_block % (layers + 1)}"
 
 
+def image_block_prefix(site: str, layers: int) -> str:
+    """LDM prefix of the image attention block at a site (diffusers path): the inverse of `decoder_transformer`."""
+    _, level, _, number = site.split(".")
+    return f"output_blocks.{int(level) * (layers + 1) + int(number)}.1.{_IMAGE_BLOCK}"
+
+
 def names_to_ldm(unet: Any) -> dict[str, str]:
     """diffusers name → LDM name of every tensor of a U-Net."""
     layers = int(unet.config["layers_per_block"])

@@ -1,0 +1,188 @@
+"""Pictures from a base, with or without a concept: the plain torch pipeline that every other one is held against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from PIL import Image
+from torch import Tensor
+
+from vico.base import Base
+from vico.concept import tokenize_prompt
+from vico.errors import VicoError
+from vico.loaded_concept import LoadedConcept
+from vico.sampling import SamplerState, advance, guide, initial_noise, make_plan
+from vico.streams import denoise, reference_features
+from vico.text import encode_prompts, prompt_batch
+from vico.unet import predict_noise
+
+
+class PipelineError(VicoError):
+    """A picture that cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """What to make; the fields of the wire (docs/architecture.md), with the same defaults."""
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0  # image k uses noise (seed, k)
+    steps: int = 25
+    sampler: str = "dpmpp_2m"
+    guidance_scale: float = 7.5  # 1 = no guidance
+    image_guidance: float = 1.0  # strength of the concept
+    height: int = 0  # pixels; 0 = the base's own size
+    width: int = 0
+    num_images: int = 1
+
+
+@dataclass(frozen=True)
+class _Prompted:
+    """The halves of guidance, negative first; one row without guidance."""
+
+    context: Tensor  # [G, 77, D]
+    attention_position: Tensor  # [G]: the prompt's in both halves
+
+
+@torch.no_grad()
+def generate(
+    base: Base,
+    request: PictureRequest,
+    concept: LoadedConcept | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Image.Image]:
+    """Make `request.num_images` RGB pictures; `on_step(done, of)` is called after every step.
+
+    With a concept, both halves of guidance attend to the reference stream, as published.
+
+    Raises:
+        PipelineError: a number is out of range.
+        PromptError: the prompt does not hold the concept's placeholder exactly once.
+        SamplerError: unknown sampler or impossible step count.
+    """
+    latent = generate_latents(base, request, concept, on_step)
+    return to_pictures(base.vae.decode(latent / base.scaling_factor).sample)
+
+
+@torch.no_grad()
+def generate_latents(
+    base: Base,
+    request: PictureRequest,
+    concept: LoadedConcept | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """As `generate`, up to the latents [n, 4, h, w], scaled."""
+    shape = _latent_shape(base, request)
+    plan = make_plan(request.sampler, request.steps, base.schedule)
+    prompted = _encode(base, request, concept)
+    noise = np.stack([initial_noise(request.seed, k, shape) for k in range(request.num_images)])
+    state: SamplerState[Tensor] = SamplerState(torch.from_numpy(noise).to(base.device, base.dtype))
+    for timestep in plan.timesteps:
+        predicted = _predict(base, prompted, concept, request, state.latent, timestep)
+        state = advance(plan, state, predicted)
+        if on_step is not None:
+            on_step(state.index, len(plan))
+    return state.latent
+
+
+def encode_pictures(base: Base, pictures: Sequence[Image.Image]) -> Tensor:
+    """Clean latents of RGB pictures of one size: the VAE's mode, scaled. → [B, 4, h, w]."""
+    pixels = torch.from_numpy(np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures]))
+    pixels = rearrange(pixels / 127.5 - 1, "b h w c -> b c h w").to(base.device, base.dtype)
+    with torch.no_grad():
+        mode: Tensor = base.vae.encode(pixels).latent_dist.mode()
+    return mode * base.scaling_factor
+
+
+def to_pictures(pixels: Tensor) -> list[Image.Image]:
+    """[B, 3, H, W] in [−1, 1] → RGB pictures."""
+    levels = (pixels.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    return [Image.fromarray(array) for array in rearrange(levels, "b c h w -> b h w c").cpu().numpy()]
+
+
+def _predict(
+    base: Base,
+    prompted: _Prompted,
+    concept: LoadedConcept | None,
+    request: PictureRequest,
+    latent: Tensor,
+    timestep: int,
+) -> Tensor:
+    """Guided ε [n, 4, h, w] of n pictures at one timestep."""
+    n, halves = latent.shape[0], prompted.context.shape[0]
+    rows = repeat(latent, "n c h w -> (g n) c h w", g=halves)
+    times = torch.full((halves * n,), timestep, device=base.device)
+    context = repeat(prompted.context, "g t d -> (g n) t d", n=n)
+    if concept is None:
+        noise = predict_noise(base.unet, rows, times, context)
+    else:
+        features, masks = _references(base, prompted, concept, timestep)
+        noise = denoise(
+            base.unet,
+            base.sites,
+            concept.blocks,
+            rows,
+            times,
+            context,
+            [repeat(f, "g m c -> (g n) m c", n=n) for f in features],
+            [repeat(m, "g m -> (g n) m", n=n) for m in masks],
+            torch.full((halves * n,), request.image_guidance, device=base.device, dtype=base.dtype),
+        )
+    if halves == 1:
+        return noise
+    negative, positive = noise.chunk(2)
+    return guide(negative, positive, request.guidance_scale)
+
+
+def _references(
+    base: Base, prompted: _Prompted, concept: LoadedConcept, timestep: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Per site the features [G, R·N, C] and mask [G, R·N] of all references, side by side as one row of tokens."""
+    halves, r = prompted.context.shape[0], concept.references.shape[0]
+    sites = reference_features(
+        base.unet,
+        base.sites,
+        repeat(concept.references, "r c h w -> (g r) c h w", g=halves),
+        torch.full((halves * r,), timestep, device=base.device),
+        repeat(prompted.context, "g t d -> (g r) t d", r=r),
+        repeat(prompted.attention_position, "g -> (g r)", r=r),
+    )
+    return (
+        [rearrange(site.features, "(g r) n c -> g (r n) c", r=r) for site in sites],
+        [rearrange(site.mask, "(g r) n -> g (r n)", r=r) for site in sites],
+    )
+
+
+def _encode(base: Base, request: PictureRequest, concept: LoadedConcept | None) -> _Prompted:
+    vectors = 1 if concept is None else concept.token_embedding.shape[0]
+    placeholder = None if concept is None else concept.placeholder
+    spec = base.tokenizer_spec
+    rows = [tokenize_prompt(request.prompt, base.encode_text, spec, placeholder, vectors)]
+    if request.guidance_scale != 1:
+        rows.insert(0, tokenize_prompt(request.negative_prompt, base.encode_text, spec))
+    batch = prompt_batch(rows, vectors, base.device)
+    embedding = None if concept is None else repeat(concept.token_embedding, "v d -> g v d", g=len(rows))
+    context = encode_prompts(base.text_encoder, batch.input_ids, batch.placeholder_position, embedding)
+    return _Prompted(context, batch.attention_position[-1:].expand(len(rows)))
+
+
+def _latent_shape(base: Base, request: PictureRequest) -> tuple[int, int, int]:
+    for name, value, low, high in (
+        ("guidance_scale", request.guidance_scale, 1, math.inf),
+        ("image_guidance", request.image_guidance, 0, math.inf),
+        ("num_images", request.num_images, 1, math.inf),
+        ("seed", request.seed, 0, 2**63),
+    ):
+        if not (math.isfinite(value) and low <= value < high):
+            raise PipelineError(name, f"{value} is out of range", f"at least {low}, finite")
+    sides = [side or base.default_size for side in (request.height, request.width)]
+    for name, side in zip(("height", "width"), sides, strict=True):
+        if side < base.size_multiple or side % base.size_multiple:
+            raise PipelineError(name, f"{side} pixels", f"a multiple of {base.size_multiple}")
+    return 4, sides[0] // base.vae_factor, sides[1] // base.vae_factor
