@@ -1,0 +1,85 @@
+"""The command `vico export`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from export.errors import TargetError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from export.pipeline import GraphResult
+
+
+class Target(StrEnum):
+    """What the graphs are made to run on."""
+
+    ONNX = "onnx"
+    TENSORRT = "tensorrt"
+
+
+def export(
+    base: Annotated[Path, typer.Option(help="A Stable Diffusion 1.x folder in diffusers' layout.")],
+    out: Annotated[Path, typer.Option(help="Where the graph set goes; what is up to date there stays.")],
+    target: Annotated[Target, typer.Option(help="What to export for.")] = Target.ONNX,
+    check: Annotated[bool, typer.Option(help="Hold every new graph against torch.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
+) -> None:
+    """Turn a base into the graphs that `vico serve` runs, and the Triton model repository around them."""
+    if target is Target.TENSORRT:
+        raise TargetError("target", "TensorRT engines are built on a GPU, and vico does not build them yet", "onnx")
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    results = _run(base, out, check, console)
+    for result in results:
+        console.print(_line(result), highlight=False, soft_wrap=True)
+    if json:
+        _print_json(out, results)
+
+
+def _run(base: Path, out: Path, check: bool, console: Console) -> tuple[GraphResult, ...]:
+    """Export under a progress bar; prints how far the new graphs are off torch."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        # the libraries take seconds to import: say so first
+        task = progress.add_task("loading the base", total=None)
+        from export.check import deviation_table
+        from export.keys import ExportOptions
+        from export.pipeline import export_base
+        from export.signatures import GRAPH_NAMES
+        from vico.base import load_base
+
+        loaded = load_base(base)
+
+        def announce(name: str, stage: str) -> None:
+            done = [str(graph) for graph in GRAPH_NAMES].index(name)
+            progress.update(task, description=f"{stage} {name}", completed=done, total=len(GRAPH_NAMES))
+
+        results = export_base(loaded, out, ExportOptions(), check=check, announce=announce)
+    if deviations := [deviation for result in results for deviation in result.deviations]:
+        console.print(deviation_table(deviations))
+    return results
+
+
+def _line(result: GraphResult) -> str:
+    record = result.record
+    done = f"exported in {record.export_seconds:.1f} s" if result.is_new else "up to date"
+    checked = "not checked" if record.max_error is None else f"max error {record.max_error:.1e}"
+    megabytes = record.size_bytes / 2**20
+    return f"{record.name:18} {record.attention_nodes:3} Attention  {megabytes:8.1f} MiB  {checked:18} {done}"
+
+
+def _print_json(out: Path, results: tuple[GraphResult, ...]) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    graphs = {result.record.name: asdict(result.record) | {"is_new": result.is_new} for result in results}
+    typer.echo(dumps({"out": str(out), "graphs": graphs}, indent=2))

@@ -1,0 +1,76 @@
+"""Folders of exported graphs, named by what they were made from: they appear whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vico.concept.graphset import GraphName
+
+MODEL_FILE = "model.onnx"
+_STAGING = ".staging-"
+
+
+@dataclass(frozen=True)
+class GraphStore:
+    """The folder `graphs/` of a graph set: `<name>/<digest>/model.onnx` (+ `model.onnx.data`)."""
+
+    root: Path
+
+    def folder(self, name: GraphName, digest: str) -> Path:
+        """Where the graph `name` made from `digest` is or will be."""
+        return self.root / name / digest
+
+    def contains(self, name: GraphName, digest: str) -> bool:
+        """Whether it is there; since it is put there by a rename, it is then complete."""
+        return (self.folder(name, digest) / MODEL_FILE).is_file()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only export into this folder; waits for another one. Clears what a killed export left behind."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for left in self.root.glob(f"{_STAGING}*"):
+                shutil.rmtree(left)
+            yield
+
+    @contextmanager
+    def staging(self, name: GraphName, digest: str) -> Iterator[Path]:
+        """A folder to write a graph into; it becomes `folder(name, digest)` when the block ends without an error.
+
+        Raises:
+            OSError: the disk is full or not writable; nothing of the graph is left behind.
+        """
+        temporary = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.root))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            _sync(temporary)
+            target = self.folder(name, digest)
+            target.parent.mkdir(exist_ok=True)
+            temporary.rename(target)
+            _sync_path(target.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the content on the disk before the name that promises it."""
+    for path in folder.iterdir():
+        _sync_path(path)
+    _sync_path(folder)
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
