@@ -1,0 +1,69 @@
+"""A least-recently-used cache bounded in bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class ByteLRU(Generic[K, V]):
+    """Values by key, the least recently used out first. Safe to use from several threads.
+
+    Args:
+        max_bytes: bound on the sum of sizes. A value larger than that by itself is not kept.
+        size_of: bytes that a value takes.
+    """
+
+    def __init__(self, max_bytes: int, size_of: Callable[[V], int]) -> None:
+        self.max_bytes = max_bytes
+        self._size_of = size_of
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._size_bytes = 0
+        self._lock = Lock()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held now."""
+        return self._size_bytes
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._values
+
+    def get(self, key: K) -> V | None:
+        """The value, which becomes the most recently used; None if absent."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def put(self, key: K, value: V) -> None:
+        """Keep `value`, evicting what was used longest ago until the bound holds."""
+        size = self._size_of(value)
+        with self._lock:
+            self._drop(key)
+            if size > self.max_bytes:
+                return
+            self._values[key] = value
+            self._size_bytes += size
+            while self._size_bytes > self.max_bytes:
+                self._drop(next(iter(self._values)))
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the account of bytes is wrong or over the bound."""
+        with self._lock:
+            total = sum(self._size_of(value) for value in self._values.values())
+            if total != self._size_bytes or total > self.max_bytes:
+                raise AssertionError(f"cache holds {total} bytes, accounts {self._size_bytes} of {self.max_bytes}")
+
+    def _drop(self, key: K) -> None:
+        if key in self._values:
+            self._size_bytes -= self._size_of(self._values.pop(key))

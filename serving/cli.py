@@ -1,0 +1,61 @@
+"""`vico serve`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from serving.config import MIB, ServingConfig
+from serving.launcher import Ports, Server
+
+
+def serve(
+    graphs: Annotated[Path, typer.Option(help="Folder made by `vico export`.")],
+    registry: Annotated[Path, typer.Option(help="Folder of concept packages; new files count at once.")],
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8002,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="Threads of one graph; 0 = all cores.")] = 0,
+    max_lanes: Annotated[int, typer.Option(min=1, max=64, help="Pictures in the running batch.")] = 8,
+    slots: Annotated[int, typer.Option(min=1, max=64, help="Concepts resident on the device.")] = 8,
+    host_mib: Annotated[int, typer.Option(min=1, help="Concept packages in host memory.")] = 2048,
+    reference_mib: Annotated[int, typer.Option(min=1, help="Reference features in host memory.")] = 2048,
+    start_timeout: Annotated[float, typer.Option(min=1, help="Seconds to load the graphs.")] = 600,
+    verbose: Annotated[bool, typer.Option(help="Pass on all of Triton's log.")] = False,
+) -> None:
+    """Serve concepts over gRPC with Triton, on this machine's loopback; ends on SIGTERM or Ctrl-C."""
+    config = ServingConfig(
+        graphs,
+        registry,
+        provider=device,
+        threads=threads,
+        max_lanes=max_lanes,
+        slots=slots,
+        host_bytes=host_mib * MIB,
+        reference_bytes=reference_mib * MIB,
+    )
+    exit_on_signals()
+    with Server(config, Ports(grpc_port, metrics_port), start_timeout, verbose) as server:
+        # one line, for people and for scripts that wait for it
+        Console(soft_wrap=True).print(f"ready: gRPC {server.address}, metrics 127.0.0.1:{server.ports.metrics}")
+        while True:
+            time.sleep(0.5)
+            server.require_alive()
+
+
+def exit_on_signals() -> None:
+    """SIGTERM and SIGINT end the command with status 0, by way of the server's orderly stop; further ones do nothing."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)

@@ -1,0 +1,70 @@
+"""What the launcher tells the stages: one environment variable, read once in every serving process."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from serving.errors import LaunchError
+
+VARIABLE = "VICO_SERVING"
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """Folders, device and bounds of one server."""
+
+    graphs: Path
+    """The graph set."""
+    registry: Path
+    """The folder of concept packages, `<id>.safetensors`."""
+    store: Path = Path()
+    """Verified copies of packages by digest, private to this server; set by the launcher."""
+    secret: str = ""
+    """Seals what one stage hands to the next; set by the launcher, new at every start."""
+    provider: str = "cpu"
+    """"cpu" or "cuda"."""
+    threads: int = 0
+    """Threads of one graph; 0 = all cores."""
+    max_lanes: int = 8
+    """Pictures in the running batch."""
+    slots: int = 8
+    """Concepts resident on the device."""
+    host_bytes: int = 2048 * MIB
+    """Concept packages in host memory, per process."""
+    store_bytes: int = 8192 * MIB
+    """Verified copies on disk."""
+    reference_bytes: int = 2048 * MIB
+    """Reference features in host memory."""
+    context_bytes: int = 64 * MIB
+    """Text contexts in host memory."""
+    lookahead: int = 8
+    """Timesteps of reference features computed in one batch ahead of the loop."""
+
+    def to_env(self) -> dict[str, str]:
+        """The environment variable that carries this config to the stages."""
+        return {VARIABLE: json.dumps(asdict(self), default=str)}
+
+    @staticmethod
+    def from_env() -> ServingConfig:
+        """The config of this serving process.
+
+        Raises:
+            LaunchError: the process was not started by the launcher.
+        """
+        text = os.environ.get(VARIABLE)
+        if text is None:
+            raise LaunchError(VARIABLE, "is not set", "a server started by `vico serve`")
+        fields: dict[str, Any] = json.loads(text)
+        for name in ("graphs", "registry", "store"):
+            fields[name] = Path(fields[name])
+        return ServingConfig(**fields)
+
+    def launched(self, store: Path, secret: str) -> ServingConfig:
+        """The same for one start of the server; folders absolute, as Triton runs the stages in folders of their own."""
+        folders = {"graphs": self.graphs.resolve(), "registry": self.registry.resolve(), "store": store.resolve()}
+        return replace(self, **folders, secret=secret)  # type: ignore[arg-type]

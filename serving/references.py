@@ -1,0 +1,107 @@
+"""Reference features, computed ahead of the loop in batches over timesteps, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.cache import ByteLRU
+from serving.lane import ReferenceStream
+from serving.runner import Results, Runner
+
+FloatArray = npt.NDArray[np.float32]
+SiteTokens = tuple[FloatArray, ...]
+"""Per site [K_i, C_i], K_i ≥ 1: the features of the kept reference patches."""
+
+_Key = tuple[str, str, str, int, int]
+_Work = dict[_Key, tuple[ReferenceStream, int]]
+
+
+class ReferenceFeatures:
+    """The reference stream, which never reads the noisy latent (ViCo, section 3.2) and so can run before it is needed.
+
+    Args:
+        runner: of `reference_encoder`.
+        sites: how many.
+        max_bytes: bound on what is kept.
+        lookahead: timesteps computed at once when one is missing.
+        max_rows: of one run.
+    """
+
+    def __init__(self, runner: Runner, sites: int, max_bytes: int, lookahead: int = 8, max_rows: int = 16) -> None:
+        self._runner = runner
+        self._sites = sites
+        self._lookahead = lookahead
+        self._max_rows = max_rows
+        self.cache: ByteLRU[_Key, SiteTokens] = ByteLRU(max_bytes, lambda tokens: sum(t.nbytes for t in tokens))
+
+    def at(self, wanted: Sequence[tuple[ReferenceStream, tuple[int, ...]]]) -> list[SiteTokens]:
+        """Features of each stream at the first of its timesteps; the ones after it are computed along if they are near.
+
+        Args:
+            wanted: streams, each with its remaining timesteps, the next one first.
+        """
+        found: dict[_Key, SiteTokens] = {}
+        work: _Work = {}
+        for stream, timesteps in wanted:
+            key = (*stream.key, timesteps[0])
+            tokens = self.cache.get(key)
+            if tokens is None:
+                work.update(self._ahead(stream, timesteps))
+            else:
+                found[key] = tokens
+        found.update(self._compute(work))
+        return [found[(*stream.key, timesteps[0])] for stream, timesteps in wanted]
+
+    def _ahead(self, stream: ReferenceStream, timesteps: tuple[int, ...]) -> _Work:
+        near = {(*stream.key, t): (stream, t) for t in timesteps[: self._lookahead]}
+        return {key: item for key, item in near.items() if key not in self.cache}
+
+    def _compute(self, work: _Work) -> dict[_Key, SiteTokens]:
+        computed: dict[_Key, SiteTokens] = {}
+        for keys in _chunks(work, self._max_rows):
+            results = self._run([work[key] for key in keys])
+            for row, key in enumerate(keys):
+                computed[key] = self._kept(results, row)
+                self.cache.put(key, computed[key])
+        return computed
+
+    def _run(self, rows: Sequence[tuple[ReferenceStream, int]]) -> Results:
+        return self._runner.run(
+            {
+                "latent": np.stack([stream.concept.reference for stream, _ in rows]),
+                "timestep": np.array([timestep for _, timestep in rows], np.int64),
+                "context": np.stack([stream.context for stream, _ in rows]),
+                "placeholder_position": np.array([stream.concept.position for stream, _ in rows], np.int64),
+            }
+        )
+
+    def _kept(self, results: Results, row: int) -> SiteTokens:
+        return tuple(
+            keep(results[f"reference_features.{i}"][row], results[f"reference_mask.{i}"][row] > 0.5)
+            for i in range(self._sites)
+        )
+
+
+def keep(features: FloatArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
+    """The rows of `features` [N, C] where `mask` [N]; with an empty mask their mean [1, C].
+
+    An empty mask attends uniformly over all patches. That is attention to one token with their mean, and stays right
+    when the row is padded to the length of its neighbours.
+    """
+    if not mask.any():
+        mean: FloatArray = features.mean(axis=0, keepdims=True)
+        return mean
+    return features[mask]
+
+
+def _chunks(work: _Work, max_rows: int) -> Iterable[list[_Key]]:
+    """Keys in runs of at most `max_rows` whose reference latents have one shape."""
+    by_shape: dict[tuple[int, ...], list[_Key]] = {}
+    for key, (stream, _) in work.items():
+        by_shape.setdefault(stream.concept.reference.shape, []).append(key)
+    for keys in by_shape.values():
+        for start in range(0, len(keys), max_rows):
+            yield keys[start : start + max_rows]

@@ -1,0 +1,115 @@
+"""One request: every field validated, in plain Python types."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from serving.errors import InvalidField
+from serving.fields import BytesField, ChoiceField, FloatField, IntField, RawFields, TextField
+from vico.concept import GraphSet
+from vico.concept.manifest import CONCEPT_ID, ID_RULE
+from vico.sampling import SAMPLERS
+
+MAX_STEPS = 100
+MAX_IMAGES = 8
+MAX_REFERENCE_BYTES = 8 * 2**20
+OUTPUT_FORMATS = ("png", "jpeg", "webp", "raw")
+DEFAULT_SAMPLER = "dpmpp_2m"
+
+PROMPT = TextField("prompt", 1, 1000)
+NEGATIVE_PROMPT = TextField("negative_prompt", 0, 1000)
+CONCEPT = TextField("concept", 0, 64 + 1 + 64)
+SEED = IntField("seed", np.int64, 0, 2**63 - 1, default=0)
+STEPS = IntField("steps", np.int32, 1, MAX_STEPS, default=25)
+SAMPLER = ChoiceField("sampler", (DEFAULT_SAMPLER, *sorted(SAMPLERS.keys() - {DEFAULT_SAMPLER})))
+GUIDANCE_SCALE = FloatField("guidance_scale", 1.0, 30.0, default=7.5)
+IMAGE_GUIDANCE = FloatField("image_guidance", 0.0, 1.5, default=1.0)
+NUM_IMAGES = IntField("num_images", np.int32, 1, MAX_IMAGES, default=1)
+OUTPUT_FORMAT = ChoiceField("output_format", OUTPUT_FORMATS)
+REFERENCE_IMAGE = BytesField("reference_image", MAX_REFERENCE_BYTES)
+
+_CONCEPT_FORM = re.compile(rf"{CONCEPT_ID}(@[0-9a-f]{{64}})?")
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """A validated request; the stages after the first trust it."""
+
+    prompt: str
+    negative_prompt: str
+    concept: str
+    """"", "id" or "id@digest"; always "" or "id@digest" once the concept is resolved."""
+    seed: int
+    steps: int
+    sampler: str
+    guidance_scale: float
+    image_guidance: float
+    height: int
+    """Pixels; never 0."""
+    width: int
+    num_images: int
+    output_format: str
+
+    @property
+    def concept_digest(self) -> str:
+        """The resolved concept's digest, "" without a concept."""
+        return self.concept.partition("@")[2]
+
+    def resolved(self, digest: str) -> GenerateRequest:
+        """The same request with its concept pinned to one version."""
+        return replace(self, concept=f"{self.concept.partition('@')[0]}@{digest}")
+
+    def to_json(self) -> str:
+        """For the `request` tensor."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> GenerateRequest:
+        """The inverse of `to_json`; the text comes from our own first stage."""
+        return GenerateRequest(**json.loads(text))
+
+
+def parse_request(fields: RawFields, graphset: GraphSet) -> GenerateRequest:
+    """Validate every field of a request but the reference photo's content. Allocates nothing that grows with a number.
+
+    Args:
+        fields: raw arrays by input name; absent = default.
+        graphset: gives the accepted sizes.
+
+    Raises:
+        InvalidField: names the field, what is wrong with it, and what is accepted.
+    """
+    concept = CONCEPT.read(fields)
+    if concept and _CONCEPT_FORM.fullmatch(concept) is None:
+        raise InvalidField("concept", "malformed", f"an id ({ID_RULE}), or id@digest with 64 hexadecimal digits")
+    if not concept and REFERENCE_IMAGE.read(fields):
+        raise InvalidField("reference_image", "given without a concept", "a reference photo together with `concept`")
+    return GenerateRequest(
+        prompt=PROMPT.read(fields),
+        negative_prompt=NEGATIVE_PROMPT.read(fields),
+        concept=concept,
+        seed=SEED.read(fields),
+        steps=STEPS.read(fields),
+        sampler=SAMPLER.read(fields),
+        guidance_scale=GUIDANCE_SCALE.read(fields),
+        image_guidance=IMAGE_GUIDANCE.read(fields),
+        height=_side("height", fields, graphset),
+        width=_side("width", fields, graphset),
+        num_images=NUM_IMAGES.read(fields),
+        output_format=OUTPUT_FORMAT.read(fields),
+    )
+
+
+def _side(name: str, fields: RawFields, graphset: GraphSet) -> int:
+    """Height or width in pixels; 0 stands for the base's own size."""
+    multiple, limit = graphset.size_multiple, graphset.max_size
+    number = IntField(name, np.int32, -(2**31), 2**31 - 1, default=0).read(fields)
+    if number == 0:
+        return graphset.default_size
+    if number % multiple or not multiple <= number <= limit:
+        raise InvalidField(name, f"{number} pixels", f"a multiple of {multiple} from {multiple} to {limit}, or 0")
+    return number

@@ -1,0 +1,55 @@
+"""Second stage: the clean latents of the reference photos."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.config import ServingConfig
+from serving.fields import RawArray, RawFields
+from serving.photo import decode_photo, photo_to_array
+from serving.report import StageReport, Stopwatch
+from serving.request import REFERENCE_IMAGE, GenerateRequest
+from serving.runner import Runner, open_runner
+from serving.seal import Seal
+from serving.stages.stage import request_of, text_tensor
+from serving.store import ConceptStore
+from vico.concept import GraphSet, read_graphset
+
+
+class ImageEncoderStage:
+    """`request`, `reference_image` → `reference_latent` [R, 4, h, w]; R = 0 without a concept."""
+
+    name = "image_encoder"
+
+    def __init__(self, graphset: GraphSet, runner: Runner, store: ConceptStore, seal: Seal) -> None:
+        self._graphset = graphset
+        self._runner = runner
+        self._store = store
+        self._seal = seal
+
+    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+        """See `Stage`."""
+        watch = Stopwatch()
+        latent = self._latent(request_of(inputs, self._seal), REFERENCE_IMAGE.read(inputs))
+        return {
+            "reference_latent": latent,
+            "image_encoder_report": text_tensor(StageReport(self.name, watch.seconds).to_json()),
+        }
+
+    def _latent(self, request: GenerateRequest, photo: bytes) -> npt.NDArray[np.float32]:
+        if not request.concept:
+            side = self._graphset.default_size // self._graphset.vae_factor
+            return np.zeros((0, self._graphset.latent_channels, side, side), np.float32)
+        if not photo:
+            return self._store.open(request.concept_digest).references.astype(np.float32)
+        image = photo_to_array(decode_photo(photo), self._graphset.default_size)
+        latent: npt.NDArray[np.float32] = self._runner.run({"image": image})["latent"]
+        return latent
+
+
+def open_image_encoder(config: ServingConfig) -> ImageEncoderStage:
+    """The stage over the graph set and store of `config`."""
+    graphset = read_graphset(config.graphs)
+    store = ConceptStore(config.store, config.host_bytes // 4)
+    return ImageEncoderStage(graphset, open_runner(config, graphset, "vae_encoder"), store, Seal(config.secret))

@@ -1,0 +1,142 @@
+"""First stage: validates the whole request, resolves the concept, encodes both prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from serving.cache import ByteLRU
+from serving.config import ServingConfig
+from serving.fields import RawArray, RawFields
+from serving.photo import open_photo
+from serving.registry import ConceptHead, Registry
+from serving.report import Notice, StageReport, Stopwatch
+from serving.request import REFERENCE_IMAGE, GenerateRequest, parse_request
+from serving.runner import Feeds, Runner, open_runner
+from serving.seal import Seal
+from serving.stages.stage import bytes_tensor, text_tensor
+from serving.store import ConceptStore
+from vico.concept import GraphSet, TokenizedPrompt, read_graphset, tokenize_prompt
+
+FloatArray = npt.NDArray[np.float32]
+_Key = tuple[tuple[int, ...], tuple[int, ...], str]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One prompt, ready for the graph."""
+
+    prompt: TokenizedPrompt
+    head: ConceptHead | None
+
+    @property
+    def key(self) -> _Key:
+        return self.prompt.input_ids, self.prompt.placeholder_positions, self.head.digest if self.head else ""
+
+
+class TextEncoderStage:
+    """raw fields → `request`, `context` [2, 77, D] (negative, positive), `placeholder_position` [1]."""
+
+    name = "text_encoder"
+
+    def __init__(
+        self,
+        graphset: GraphSet,
+        runner: Runner,
+        tokenizer: Tokenizer,
+        registry: Registry,
+        context_bytes: int,
+        seal: Seal,
+    ) -> None:
+        self._graphset = graphset
+        self._runner = runner
+        self._registry = registry
+        self._seal = seal
+        self._tokenizer = tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._contexts: ByteLRU[_Key, FloatArray] = ByteLRU(context_bytes, lambda context: context.nbytes)
+
+    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+        """See `Stage`."""
+        watch = Stopwatch()
+        request = parse_request(inputs, self._graphset)
+        if photo := REFERENCE_IMAGE.read(inputs):
+            open_photo(photo)
+        resolved = self._registry.resolve(request.concept) if request.concept else None
+        head = resolved.head if resolved else None
+        if head is not None:
+            request = request.resolved(head.digest)
+        negative, positive = self._tokenized(request, head)
+        warnings = (resolved.warnings if resolved else ()) + _truncations(negative, positive)
+        context = np.stack(self._encode([_Row(negative, None), _Row(positive, head)]))
+        return {
+            "request": bytes_tensor([self._seal.close(request.to_json())]),
+            "context": context,
+            "placeholder_position": np.array([positive.attention_position], np.int64),
+            "text_encoder_report": text_tensor(StageReport(self.name, watch.seconds, warnings).to_json()),
+        }
+
+    def _tokenized(self, request: GenerateRequest, head: ConceptHead | None) -> tuple[TokenizedPrompt, TokenizedPrompt]:
+        spec = self._graphset.tokenizer
+        negative = tokenize_prompt(request.negative_prompt, self._ids, spec)
+        if head is None:
+            return negative, tokenize_prompt(request.prompt, self._ids, spec)
+        return negative, tokenize_prompt(request.prompt, self._ids, spec, head.placeholder, len(head.token_embedding))
+
+    def _ids(self, text: str) -> Sequence[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _encode(self, rows: Sequence[_Row]) -> list[FloatArray]:
+        """[77, D] for every row; only those that were not met lately are computed."""
+        known = [self._contexts.get(row.key) for row in rows]
+        missing = [row for row, context in zip(rows, known, strict=True) if context is None]
+        computed = iter(self._run(missing) if missing else ())
+        return [next(computed) if context is None else context for context in known]
+
+    def _run(self, rows: Sequence[_Row]) -> FloatArray:
+        vectors = max(len(row.prompt.placeholder_positions) for row in rows) or 1
+        positions = np.full((len(rows), vectors), -1, np.int64)
+        embedding = np.zeros((len(rows), vectors, self._graphset.context_width), np.float32)
+        for b, row in enumerate(rows):
+            if row.head is not None:
+                positions[b] = row.prompt.placeholder_positions
+                embedding[b] = row.head.token_embedding
+        feeds: Feeds = {
+            "input_ids": np.array([row.prompt.input_ids for row in rows], np.int64),
+            "placeholder_position": positions,
+            "token_embedding": embedding,
+        }
+        contexts: FloatArray = self._runner.run(feeds)["context"]
+        for row, context in zip(rows, contexts, strict=True):
+            self._contexts.put(row.key, context.copy())
+        return contexts
+
+
+def _truncations(negative: TokenizedPrompt, positive: TokenizedPrompt) -> tuple[Notice, ...]:
+    room = len(positive.input_ids) - 2
+    return tuple(
+        Notice(f"{name}_truncated", f"{name}: only its first {room} tokens are read")
+        for name, prompt in (("negative_prompt", negative), ("prompt", positive))
+        if prompt.truncated
+    )
+
+
+def open_text_encoder(config: ServingConfig) -> TextEncoderStage:
+    """The stage over the graph set and registry of `config`."""
+    graphset = read_graphset(config.graphs)
+    # this stage keeps what it needs of a concept itself: its store caches nothing in memory
+    store = ConceptStore(config.store, host_bytes=0)
+    return TextEncoderStage(
+        graphset,
+        open_runner(config, graphset, "text_encoder"),
+        Tokenizer.from_file(str(config.graphs / "tokenizer.json")),
+        Registry(config.registry, store, graphset, config.store_bytes),
+        config.context_bytes,
+        Seal(config.secret),
+    )

@@ -1,0 +1,104 @@
+"""Third stage: from noise to latent, through the engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.bank import SlotBank
+from serving.config import ServingConfig
+from serving.engine import Engine
+from serving.errors import InvalidField
+from serving.fields import RawArray, RawFields
+from serving.lane import ConceptUse, Lane, LaneSpec
+from serving.references import ReferenceFeatures
+from serving.report import StageReport, Stopwatch
+from serving.request import GenerateRequest
+from serving.runner import open_runner
+from serving.seal import Seal
+from serving.stages.stage import request_of, require_shape, text_tensor
+from serving.store import ConceptStore
+from vico.concept import GraphSet, read_graphset
+from vico.sampling import initial_noise, make_plan
+
+PROMPT_TOKENS = 77
+FloatArray = npt.NDArray[np.float32]
+
+
+class UnetLoopStage:
+    """`request`, `context`, `placeholder_position`, `reference_latent` → `latent` [n, 4, h, w]."""
+
+    name = "unet_loop"
+
+    def __init__(self, graphset: GraphSet, engine: Engine, seal: Seal) -> None:
+        self._graphset = graphset
+        self._engine = engine
+        self._seal = seal
+
+    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+        """See `Stage`. The request's pictures share the batch; requests come one after another."""
+        watch = Stopwatch()
+        request = request_of(inputs, self._seal)
+        require_shape("context", inputs["context"], (2, PROMPT_TOKENS, self._graphset.context_width))
+        concept = self._concept_use(request, inputs)
+        specs = lane_specs(request, inputs["context"], concept, self._graphset)
+        latent = np.stack([lane.state.latent for lane in self._finished(specs)])
+        return {
+            "latent": latent.astype(np.float32, copy=False),
+            "unet_loop_report": text_tensor(StageReport(self.name, watch.seconds).to_json()),
+        }
+
+    def _concept_use(self, request: GenerateRequest, inputs: RawFields) -> ConceptUse | None:
+        """What the pictures take from the concept: its first reference (published: one photo at sampling time)."""
+        if not request.concept or request.image_guidance == 0.0:
+            return None
+        position = int(inputs["placeholder_position"][0])
+        references = inputs["reference_latent"]
+        require_shape("reference_latent", references, (None, self._graphset.latent_channels, None, None))
+        limit = self._graphset.max_size // self._graphset.vae_factor
+        if not 0 <= position < PROMPT_TOKENS or len(references) < 1 or max(references.shape[2:]) > limit:
+            raise InvalidField("reference_latent", "not what the stage before it gives", "calls of the model `vico`")
+        return ConceptUse(request.concept_digest, request.image_guidance, references[0], position)
+
+    def _finished(self, specs: list[LaneSpec]) -> list[Lane]:
+        lanes = [self._engine.submit(spec) for spec in specs]
+        try:
+            while not self._engine.idle:
+                self._engine.step()
+        finally:
+            for lane in lanes:
+                self._engine.cancel(lane)
+        for lane in lanes:
+            if lane.error is not None:
+                raise lane.error
+        return lanes
+
+
+def lane_specs(
+    request: GenerateRequest, context: FloatArray, concept: ConceptUse | None, graphset: GraphSet
+) -> list[LaneSpec]:
+    """One spec for each picture of the request; they differ in their noise only."""
+    factor = graphset.vae_factor
+    shape = (graphset.latent_channels, request.height // factor, request.width // factor)
+    plan = make_plan(request.sampler, request.steps, graphset.schedule)
+    return [
+        LaneSpec(plan, initial_noise(request.seed, k, shape), context, request.guidance_scale, concept)
+        for k in range(request.num_images)
+    ]
+
+
+def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
+    """The stage over the graph set and store of `config`."""
+    graphset = read_graphset(config.graphs)
+    denoiser = open_runner(config, graphset, "denoiser")
+    references = ReferenceFeatures(
+        open_runner(config, graphset, "reference_encoder"),
+        len(graphset.sites),
+        config.reference_bytes,
+        config.lookahead,
+        max_rows=2 * config.lookahead,
+    )
+    store = ConceptStore(config.store, config.host_bytes)
+    bank = SlotBank(graphset.sites, config.slots, denoiser.dtype)
+    engine = Engine(denoiser, references, bank, store.open, graphset.sites, config.max_lanes)
+    return UnetLoopStage(graphset, engine, Seal(config.secret))
