@@ -1,0 +1,46 @@
+"""ViCo's Python SDK: pictures of your own things, from a ViCo server, over gRPC.
+
+    from vico_client import Client
+
+    with Client("localhost:8001") as client:
+        picture, = client.generate("a photo of * on the beach", concept="my-toy", seed=7)
+    picture.save("picture.png")
+
+It imports nothing of the server: numpy, Pillow and `tritonclient[grpc]` are all it needs.
+"""
+
+from vico_client.aio import AsyncClient
+from vico_client.client import Client
+from vico_client.connection import TLS
+from vico_client.errors import (
+    ConceptNotFound,
+    ConceptRejected,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    ServerError,
+    Unavailable,
+    VicoClientError,
+    VicoWarning,
+)
+from vico_client.messages import GenerateInfo, GenerateOptions, GenerateRequest, GenerateResult, ServerWarning
+
+__all__ = [
+    "TLS",
+    "AsyncClient",
+    "Client",
+    "ConceptNotFound",
+    "ConceptRejected",
+    "DeadlineExceeded",
+    "GenerateInfo",
+    "GenerateOptions",
+    "GenerateRequest",
+    "GenerateResult",
+    "InvalidRequest",
+    "Overloaded",
+    "ServerError",
+    "ServerWarning",
+    "Unavailable",
+    "VicoClientError",
+    "VicoWarning",
+]

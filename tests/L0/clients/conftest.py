@@ -1,0 +1,23 @@
+"""What the tests of the client share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fake_vico_server import FakeServer, running
+from vico_client import Client
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    """A fake server that answers with pictures until a test says otherwise."""
+    with running() as (fake, _):
+        yield fake
+
+
+@pytest.fixture
+def client(server: FakeServer) -> Iterator[Client]:
+    """A blocking client of `server`."""
+    with Client(server.address, timeout=10) as client:
+        yield client
