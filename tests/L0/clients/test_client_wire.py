@@ -12,6 +12,8 @@ import pytest
 from fake_vico_server import FakeServer, contract_inputs
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
 from vico_client import Client, GenerateOptions, GenerateRequest, InvalidRequest
 from vico_client.encode import infer_inputs
 
@@ -136,6 +138,19 @@ def test_numpy_numbers_are_numbers(client: Client, server: FakeServer) -> None:
         "guidance_scale": 2.5,
         "image_guidance": 1.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "datatype", "values"), [("steps", "INT64", [3]), ("steps", "INT32", [3, 4]), ("step", "INT32", [3])]
+)
+def test_the_fake_server_refuses_what_breaks_the_contract(
+    server: FakeServer, name: str, datatype: str, values: list[int]
+) -> None:
+    tensor = InferInput(name, [len(values)], datatype)
+    tensor.set_data_from_numpy(np.array(values, dtype=datatype.lower()))
+    with pytest.raises(InferenceServerException, match="contract broken"):
+        InferenceServerClient(server.address).infer("vico", [tensor])
+    assert not server.calls
 
 
 @given(
