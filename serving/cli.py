@@ -50,7 +50,7 @@ def serve(
 
 
 def exit_on_signals() -> None:
-    """SIGTERM and SIGINT end the command with status 0, by way of the server's orderly stop; further ones do nothing."""
+    """SIGTERM and SIGINT end the command with status 0, after an orderly stop of the server; later ones do nothing."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

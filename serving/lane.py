@@ -25,8 +25,8 @@ class ConceptUse:
     digest: str
     image_guidance: float
     """Greater than 0."""
-    reference: FloatArray
-    """[4, h, w] clean latent; its size need not be the picture's."""
+    references: FloatArray
+    """[R, 4, h, w] clean latents; their size need not be the picture's."""
     position: int
     """Where the placeholder stands in the positive prompt; also used for the negative one."""
 
@@ -72,10 +72,10 @@ class ReferenceStream:
 
     @cached_property
     def key(self) -> tuple[str, str, str, int]:
-        """Equal keys give equal features: concept, reference and context by digest, and the placeholder's position."""
-        reference = sha256(np.ascontiguousarray(self.concept.reference).data).hexdigest()
+        """Equal keys give equal features: concept, references and context by digest, and the placeholder's position."""
+        references = sha256(np.ascontiguousarray(self.concept.references).data).hexdigest()
         context = sha256(np.ascontiguousarray(self.context).data).hexdigest()
-        return self.concept.digest, reference, context, self.concept.position
+        return self.concept.digest, references, context, self.concept.position
 
 
 @dataclass(eq=False)

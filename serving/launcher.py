@@ -31,7 +31,7 @@ _LOG_LINES = 400
 _PR_SET_PDEATHSIG = 1
 _RESTRICTED = "model-repository,trace,logging,shared-memory"
 # said by every server without a GPU
-_HARMLESS = ("CUDA", "NVML", "DCGM", "pinned system memory")
+_HARMLESS = ("CUDA", "CudaDriver", "NVML", "DCGM", "pinned system memory")
 _FAILED_MODEL = re.compile(r"failed to load '(\w+)' version \d+: (?:\w+: )?(?:TritonModelException: )?([^\n]*)")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -62,25 +62,33 @@ class ReferenceFeatures:
     def _compute(self, work: _Work) -> dict[_Key, SiteTokens]:
         computed: dict[_Key, SiteTokens] = {}
         for keys in _chunks(work, self._max_rows):
-            results = self._run([work[key] for key in keys])
-            for row, key in enumerate(keys):
-                computed[key] = self._kept(results, row)
+            streams = [work[key] for key in keys]
+            results = self._run(streams)
+            end = 0
+            for key, (stream, _) in zip(keys, streams, strict=True):
+                start, end = end, end + len(stream.concept.references)
+                computed[key] = self._kept(results, slice(start, end))
                 self.cache.put(key, computed[key])
         return computed
 
-    def _run(self, rows: Sequence[tuple[ReferenceStream, int]]) -> Results:
+    def _run(self, streams: Sequence[tuple[ReferenceStream, int]]) -> Results:
+        rows = [(stream, timestep) for stream, timestep in streams for _ in stream.concept.references]
         return self._runner.run(
             {
-                "latent": np.stack([stream.concept.reference for stream, _ in rows]),
+                "latent": np.concatenate([stream.concept.references for stream, _ in streams]),
                 "timestep": np.array([timestep for _, timestep in rows], np.int64),
                 "context": np.stack([stream.context for stream, _ in rows]),
                 "placeholder_position": np.array([stream.concept.position for stream, _ in rows], np.int64),
             }
         )
 
-    def _kept(self, results: Results, row: int) -> SiteTokens:
+    def _kept(self, results: Results, rows: slice) -> SiteTokens:
+        """One concept's references side by side, as one row of tokens."""
         return tuple(
-            keep(results[f"reference_features.{i}"][row], results[f"reference_mask.{i}"][row] > 0.5)
+            keep(
+                np.concatenate(results[f"reference_features.{i}"][rows]),
+                np.concatenate(results[f"reference_mask.{i}"][rows]) > 0.5,
+            )
             for i in range(self._sites)
         )
 
@@ -97,11 +105,19 @@ def keep(features: FloatArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
     return features[mask]
 
 
-def _chunks(work: _Work, max_rows: int) -> Iterable[list[_Key]]:
-    """Keys in runs of at most `max_rows` whose reference latents have one shape."""
-    by_shape: dict[tuple[int, ...], list[_Key]] = {}
+def _chunks(work: _Work, max_rows: int) -> Iterator[list[_Key]]:
+    """Keys in runs of at most `max_rows` rows (or one key), whose reference latents have one size."""
+    by_size: dict[tuple[int, ...], list[_Key]] = {}
     for key, (stream, _) in work.items():
-        by_shape.setdefault(stream.concept.reference.shape, []).append(key)
-    for keys in by_shape.values():
-        for start in range(0, len(keys), max_rows):
-            yield keys[start : start + max_rows]
+        by_size.setdefault(stream.concept.references.shape[1:], []).append(key)
+    for keys in by_size.values():
+        run: list[_Key] = []
+        rows = 0
+        for key in keys:
+            count = len(work[key][0].concept.references)
+            if run and rows + count > max_rows:
+                yield run
+                run, rows = [], 0
+            run.append(key)
+            rows += count
+        yield run

@@ -49,7 +49,7 @@ class UnetLoopStage:
         }
 
     def _concept_use(self, request: GenerateRequest, inputs: RawFields) -> ConceptUse | None:
-        """What the pictures take from the concept: its first reference (published: one photo at sampling time)."""
+        """What the pictures take from the concept."""
         if not request.concept or request.image_guidance == 0.0:
             return None
         position = int(inputs["placeholder_position"][0])
@@ -58,7 +58,7 @@ class UnetLoopStage:
         limit = self._graphset.max_size // self._graphset.vae_factor
         if not 0 <= position < PROMPT_TOKENS or len(references) < 1 or max(references.shape[2:]) > limit:
             raise InvalidField("reference_latent", "not what the stage before it gives", "calls of the model `vico`")
-        return ConceptUse(request.concept_digest, request.image_guidance, references[0], position)
+        return ConceptUse(request.concept_digest, request.image_guidance, references, position)
 
     def _finished(self, specs: list[LaneSpec]) -> list[Lane]:
         lanes = [self._engine.submit(spec) for spec in specs]
