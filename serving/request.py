@@ -86,7 +86,8 @@ def parse_request(fields: RawFields, graphset: GraphSet) -> GenerateRequest:
     concept = CONCEPT.read(fields)
     if concept and _CONCEPT_FORM.fullmatch(concept) is None:
         raise InvalidField("concept", "malformed", f"an id ({ID_RULE}), or id@digest with 64 hexadecimal digits")
-    if not concept and REFERENCE_IMAGE.read(fields):
+    has_photo = bool(REFERENCE_IMAGE.read(fields))
+    if has_photo and not concept:
         raise InvalidField("reference_image", "given without a concept", "a reference photo together with `concept`")
     return GenerateRequest(
         prompt=PROMPT.read(fields),

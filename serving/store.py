@@ -102,14 +102,15 @@ def _copy(source: Path, destination: Path) -> None:
         raise
     except OSError:
         raise ConceptError("concept", "the file cannot be read", "a readable concept package") from None
-    with os.fdopen(descriptor, "rb") as reader:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ConceptError("concept", "not a regular file", "a concept package")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as reader:
             _copy_bounded(reader, destination)
-        except OSError:
-            raise Overloaded("concept", "no room to load it now", "a request without it, or a later one") from None
+    except OSError:
+        raise Overloaded("concept", "no room to load it now", "a request without it, or a later one") from None
+    finally:
+        os.close(descriptor)
 
 
 def _copy_bounded(reader: BinaryIO, destination: Path) -> None:

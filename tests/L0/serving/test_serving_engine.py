@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from fake_runners import Concepts, Failing, FakeDenoiser, make_engine, make_spec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.engine import Engine
+from serving.errors import ConceptNotFound
+from serving.lane import Lane, LaneSpec
+from vico.concept import ConceptPackage
+from vico.sampling import SamplerState, advance, guide
+
+Latent = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def concepts(tmp_path_factory: pytest.TempPathFactory) -> Concepts:
+    return Concepts(tmp_path_factory.mktemp("concepts"), 4)
+
+
+def finish(engine: Engine) -> list[Lane]:
+    ended = []
+    while not engine.idle:
+        ended += engine.step()
+        engine.check_integrity()
+    return ended
+
+
+def alone(concepts: Concepts, spec: LaneSpec) -> Latent:
+    engine = make_engine(concepts.load)
+    lane = engine.submit(spec)
+    finish(engine)
+    return lane.state.latent
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> list[tuple[int, dict[str, object]]]:
+    """Lanes of every kind, each with the step at which it arrives."""
+    lane = st.fixed_dictionaries(
+        {
+            "seed": st.integers(0, 5),
+            "steps": st.integers(1, 5),
+            "sampler": st.sampled_from(["ddim", "dpmpp_2m"]),
+            "guidance_scale": st.sampled_from([1.0, 2.5, 7.5]),
+            "side": st.sampled_from([2, 4]),
+            "concept": st.integers(-1, 3),
+            "image_guidance": st.sampled_from([0.5, 1.0]),
+            "references": st.integers(1, 3),
+        }
+    )
+    return draw(st.lists(st.tuples(st.integers(0, 6), lane), min_size=1, max_size=9))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scenario=scenarios(),
+    slots=st.integers(1, 3),
+    max_lanes=st.integers(1, 5),
+    reference_bytes=st.sampled_from([0, 500, 2**20]),
+)
+def test_a_picture_depends_on_its_own_fields_only(
+    concepts: Concepts,
+    scenario: list[tuple[int, dict[str, object]]],
+    slots: int,
+    max_lanes: int,
+    reference_bytes: int,
+) -> None:
+    engine = make_engine(concepts.load, slots, max_lanes, reference_bytes=reference_bytes)
+    arrivals = [(step, _spec(concepts, fields)) for step, fields in scenario]
+    lanes: list[Lane] = []
+    for step in range(8):
+        lanes += [engine.submit(spec) for at, spec in arrivals if at == step]
+        engine.step()
+        engine.check_integrity()
+    finish(engine)
+    engine._bank.check_integrity(concepts.load)
+    assert len(lanes) == len(scenario)
+    for lane in lanes:
+        assert lane.done
+        np.testing.assert_array_equal(lane.state.latent, alone(concepts, lane.spec))
+
+
+def _spec(concepts: Concepts, fields: dict[str, object]) -> LaneSpec:
+    index = fields["concept"]
+    rest = {name: value for name, value in fields.items() if name != "concept"}
+    assert isinstance(index, int)
+    return make_spec(digest=concepts.digests[index] if index >= 0 else "", **rest)  # type: ignore[arg-type]
+
+
+def test_a_lane_without_a_concept_is_plain_stable_diffusion() -> None:
+    spec = make_spec(seed=3, steps=3)
+    lane = make_engine(None).submit(spec)
+    engine = make_engine(None)
+    lane = engine.submit(spec)
+    finish(engine)
+    state: SamplerState[Latent] = SamplerState(spec.noise)
+    for timestep in spec.plan.timesteps:
+        halves = [np.tanh(state.latent + context.mean()) * np.cos(timestep / 100.0) for context in spec.context]
+        state = advance(spec.plan, state, guide(halves[0].astype(np.float32), halves[1].astype(np.float32), 7.5))
+    np.testing.assert_allclose(lane.state.latent, state.latent, rtol=1e-6)
+
+
+def test_concepts_and_their_strength_show_in_the_picture(concepts: Concepts) -> None:
+    pictures = [alone(concepts, make_spec(digest=digest)) for digest in ("", *concepts.digests)]
+    pictures += [alone(concepts, make_spec(digest=concepts.digests[0], image_guidance=0.5))]
+    for i, one in enumerate(pictures):
+        assert all(np.abs(one - other).max() > 1e-4 for other in pictures[:i])
+
+
+def test_without_guidance_a_lane_takes_one_row() -> None:
+    denoiser = FakeDenoiser()
+    engine = make_engine(None, denoiser=denoiser)
+    engine.submit(make_spec(guidance_scale=1.0, steps=1))
+    engine.submit(make_spec(guidance_scale=2.0, steps=1))
+    finish(engine)
+    assert denoiser.batches == [3]
+
+
+def test_size_classes_take_turns() -> None:
+    denoiser = FakeDenoiser()
+    engine = make_engine(None, denoiser=denoiser)
+    for side in (2, 4, 2):
+        engine.submit(make_spec(side=side, steps=2))
+    finish(engine)
+    assert denoiser.batches == [4, 2, 4, 2]
+
+
+def test_more_concepts_than_slots_wait_for_a_slot(concepts: Concepts) -> None:
+    engine = make_engine(concepts.load, slots=1)
+    lanes = [engine.submit(make_spec(digest=digest, steps=2)) for digest in concepts.digests[:2]]
+    engine.step()
+    assert [lane.state.index for lane in lanes] == [1, 0]
+    finish(engine)
+    assert all(lane.done for lane in lanes)
+
+
+def test_a_concept_that_cannot_be_loaded_fails_its_own_lane_only(concepts: Concepts) -> None:
+    def load(digest: str) -> ConceptPackage:
+        if digest == "gone":
+            raise ConceptNotFound("concept", "gone")
+        return concepts.load(digest)
+
+    engine = make_engine(load)
+    lost = engine.submit(make_spec(digest="gone"))
+    good = engine.submit(make_spec(digest=concepts.digests[0]))
+    ended = finish(engine)
+    assert {id(lane) for lane in ended} == {id(lost), id(good)}
+    assert isinstance(lost.error, ConceptNotFound)
+    assert good.error is None
+    assert good.done
+
+
+def test_cancelling_frees_the_slot_and_disturbs_nobody(concepts: Concepts) -> None:
+    engine = make_engine(concepts.load, slots=1, max_lanes=2)
+    running = engine.submit(make_spec(digest=concepts.digests[0], steps=5))
+    waiting = engine.submit(make_spec(digest=concepts.digests[1], steps=2))
+    engine.step()
+    engine.cancel(running)
+    engine.cancel(running)
+    engine.check_integrity()
+    finish(engine)
+    assert waiting.done
+    assert not running.done
+    np.testing.assert_array_equal(waiting.state.latent, alone(concepts, waiting.spec))
+
+
+def test_after_a_broken_step_the_lanes_can_be_taken_out(concepts: Concepts) -> None:
+    engine = make_engine(concepts.load, denoiser=Failing())
+    lane = engine.submit(make_spec(digest=concepts.digests[0]))
+    with pytest.raises(RuntimeError):
+        engine.step()
+    engine.cancel(lane)
+    engine.check_integrity()
+    assert engine.idle
+
+
+def test_an_idle_engine_steps_without_harm() -> None:
+    engine = make_engine(None)
+    assert engine.step() == []
+    assert engine.idle

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+import pkgutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_runners import GRAPHSET
+
+import serving
+from serving import leftovers
+from serving.config import ServingConfig
+from serving.errors import LaunchError
+from serving.health import models_ready
+from serving.installation import find_installation, make_backend_folder, server_environment
+from serving.launcher import Ports, check_folders
+from vico.concept import write_graphset
+from vico.errors import GraphSetError
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(serving.__path__, "serving."))
+
+
+def test_no_torch_in_any_serving_module() -> None:
+    assert len(MODULES) > 20
+    code = f"import sys, importlib; [importlib.import_module(m) for m in {MODULES}]; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServingConfig:
+    graphs, registry = tmp_path / "graphs", tmp_path / "registry"
+    registry.mkdir()
+    write_graphset(graphs, GRAPHSET)
+    for file in ("tokenizer.json", *(spec.file for spec in GRAPHSET.graphs.values()), "models/vico/config.pbtxt"):
+        (graphs / file).parent.mkdir(parents=True, exist_ok=True)
+        (graphs / file).touch()
+    return ServingConfig(graphs, registry)
+
+
+def test_good_folders(config: ServingConfig) -> None:
+    assert check_folders(config) == ["vico"]
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "graphs/denoiser/x/model.onnx", "models/vico/config.pbtxt"])
+def test_an_absent_file_is_named_before_anything_starts(config: ServingConfig, file: str) -> None:
+    (config.graphs / file).unlink()
+    with pytest.raises(LaunchError, match="graphs: "):
+        check_folders(config)
+
+
+def test_absent_folders_are_named(config: ServingConfig, tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="registry: no such folder"):
+        check_folders(ServingConfig(config.graphs, tmp_path / "none"))
+    with pytest.raises(GraphSetError):
+        check_folders(ServingConfig(tmp_path / "none", config.registry))
+
+
+def test_config_crosses_the_environment(config: ServingConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    launched = config.launched(tmp_path / "store", "secret")
+    for name, value in launched.to_env().items():
+        monkeypatch.setenv(name, value)
+    assert ServingConfig.from_env() == launched
+    assert launched.graphs.is_absolute()
+
+
+def test_free_ports_are_found() -> None:
+    ports = Ports(0, 0).chosen()
+    assert len({ports.grpc, ports.metrics, 0}) == 3
+    assert Ports(5, 6).chosen() == Ports(5, 6)
+
+
+def test_nobody_there_is_not_ready() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        assert not models_ready(f"127.0.0.1:{taken.getsockname()[1]}", ["vico"], timeout_seconds=0.5)
+
+
+def test_what_dead_launchers_left_is_cleared_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, alive = gone.pid, os.getpid()
+    stale = [tmp_path / f"vico_{dead}_uuid", tmp_path / f"vico-serve-{dead}-x"]
+    kept = [tmp_path / f"vico_{alive}_uuid", tmp_path / "vico_other", tmp_path / "triton_python_backend_shm_region_1"]
+    for path in (stale[0], *kept):
+        path.touch()
+    (stale[1] / "store").mkdir(parents=True)
+    assert leftovers.clear_stale() == 2
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    leftovers.clear_own(tmp_path / "none", alive)
+    assert sorted(tmp_path.iterdir()) == sorted(kept[1:])
+
+
+def test_the_backend_folder_and_environment(tmp_path: Path) -> None:
+    pytest.importorskip("pytriton", reason="the Triton server is not installed: pip install 'vico[serve]'")
+    installation = find_installation()
+    backends = make_backend_folder(installation, tmp_path / "backends")
+    assert (backends / "python" / "triton_python_backend_stub").resolve().is_file()
+    environment = server_environment(installation, tmp_path / "lib")
+    folder, wheel = environment["LD_LIBRARY_PATH"].split(":")
+    assert [path.name for path in Path(folder).iterdir()] == [installation.libpython.name]
+    assert Path(wheel).is_dir()
+    assert environment["PATH"].startswith(str(Path(sys.executable).parent))
+
+
+@pytest.mark.parametrize(("found", "field"), [("2.0.1", "numpy"), ("1.26.4", "tritonserver")])
+def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch, found: str, field: str) -> None:
+    monkeypatch.setattr("serving.installation.version", lambda _: found)
+    monkeypatch.setattr("serving.installation.find_spec", lambda _: None)
+    with pytest.raises(LaunchError, match=f"^{field}: "):
+        find_installation()
