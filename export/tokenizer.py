@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
 from export.errors import TokenizerError
 from vico.concept.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 # every rule of the tokenizer once: case, space, contractions, digits, punctuation, accents (both forms), scripts
@@ -31,24 +34,7 @@ PROBES = (
 )
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """transformers' `CLIPTokenizer` of a folder with `tokenizer.json`, or with `vocab.json` and `merges.txt` only.
-
-    Raises:
-        TokenizerError: the folder holds neither, or they are malformed.
-    """
-    from transformers import CLIPTokenizer
-
-    if not any((folder / name).is_file() for name in (TOKENIZER_FILE, "vocab.json")):
-        raise TokenizerError("base", "its tokenizer folder is empty", "tokenizer.json, or vocab.json and merges.txt")
-    try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TokenizerError("base", f"its tokenizer cannot be read ({problem})", "a CLIPTokenizer folder") from None
-
-
-def write_tokenizer(clip: Any, path: Path) -> None:
+def write_tokenizer(clip: CLIPTokenizer, path: Path) -> None:
     """Write transformers' `CLIPTokenizer` `clip` to `path` (`tokenizer.json`), without truncation or padding.
 
     Raises:
@@ -61,7 +47,7 @@ def write_tokenizer(clip: Any, path: Path) -> None:
     write_atomically(path, text.encode())
 
 
-def _verify(tokenizer: Tokenizer, clip: Any) -> None:
+def _verify(tokenizer: Tokenizer, clip: CLIPTokenizer) -> None:
     for probe in PROBES:
         ids, wanted = tokenizer.encode(probe).ids, clip(probe)["input_ids"]
         if ids != wanted:

@@ -1,0 +1,153 @@
+"""The whole export: what is up to date stays, what changed is made again, a failure leaves the old set standing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export import pipeline
+from export.check import Deviation
+from export.errors import ParityError
+from export.keys import ExportOptions
+from export.onnx_export import GraphFacts
+from export.pipeline import export_base
+from export.signatures import GRAPH_NAMES
+from tests.helpers.tiny_base import make_tiny_base
+from tests.helpers.tiny_graphs import ExportedBase
+from vico.base import Base, load_base
+from vico.concept import read_graphset
+
+_DEVIATION = Deviation("", "one row", 1, 1e-6, 0.0, 1.0)
+Run = Callable[..., tuple[pipeline.GraphResult, ...]]
+
+
+@dataclass
+class Exporter:
+    """Stands for the slow part: writes a word instead of a graph."""
+
+    made: list[str]
+    checked: list[str]
+    fail_at: str = ""
+    wrong: str = ""
+
+    def export(self, module: Any, signature: Any, example: Any, folder: Path, options: ExportOptions) -> GraphFacts:
+        (folder / "model.onnx").write_bytes(b"half")
+        if signature.name == self.fail_at:
+            raise OSError(28, "No space left on device")
+        (folder / "model.onnx.data").write_bytes(b"weights")
+        self.made.append(signature.name)
+        return GraphFacts(nodes=1, attention_nodes=1)
+
+    def check(self, folder: Path, signature: Any, cases: Any) -> tuple[Any, ...]:
+        if signature.name == self.wrong:
+            raise ParityError(signature.name, "off", "on")
+        self.checked.append(signature.name)
+        return (replace(_DEVIATION, graph=signature.name),)
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> Exporter:
+    fake = Exporter([], [])
+    monkeypatch.setattr(pipeline, "export_graph", fake.export)
+    monkeypatch.setattr(pipeline, "check_graph", fake.check)
+    return fake
+
+
+@pytest.fixture
+def run(base: Base, tmp_path: Path) -> Run:
+    def export(of: Base = base, *, check: bool = True) -> tuple[pipeline.GraphResult, ...]:
+        return export_base(of, tmp_path, ExportOptions(), check=check, announce=lambda name, stage: None)
+
+    return export
+
+
+def test_the_layout_of_a_graph_set(base: Base, exported: ExportedBase) -> None:
+    graphset = exported.graphset
+    assert graphset.base_digest == base.digest
+    assert set(graphset.graphs) == set(GRAPH_NAMES)
+    for name, spec in graphset.graphs.items():
+        assert spec.file == f"graphs/{name}/{spec.digest}/model.onnx"
+        assert (exported.folder / spec.file).is_file()
+    assert (graphset.context_width, graphset.vae_factor, graphset.size_multiple) == (32, 2, 4)
+    assert (graphset.default_size, graphset.max_size) == (32, 64)
+    assert [site.name for site in graphset.sites] == [site.name for site in base.sites]
+    assert graphset.schedule == base.schedule
+    assert (exported.folder / "tokenizer.json").is_file()
+    assert (exported.folder / "models").is_dir()
+
+
+def test_what_is_up_to_date_stays(exporter: Exporter, run: Run) -> None:
+    assert all(result.is_new for result in run())
+    assert exporter.made == exporter.checked == list(GRAPH_NAMES)
+    again = run()
+    assert exporter.made == exporter.checked == list(GRAPH_NAMES)
+    assert not any(result.is_new or result.deviations for result in again)
+    assert [result.record.max_error for result in again] == [1e-6] * 5
+
+
+def test_a_changed_base_is_exported_beside_the_old_one(
+    exporter: Exporter, run: Run, base: Base, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run()
+    before = read_graphset(tmp_path)
+    copy = tmp_path_factory.mktemp("changed") / "base"
+    shutil.copytree(base.path, copy)
+    config = json.loads((copy / "scheduler/scheduler_config.json").read_text())
+    (copy / "scheduler/scheduler_config.json").write_text(json.dumps(config | {"beta_end": 0.013}))
+    run(load_base(copy))
+    after = read_graphset(tmp_path)
+    assert len(exporter.made) == 10
+    assert before.base_digest != after.base_digest
+    for name in GRAPH_NAMES:
+        assert before.graphs[name].digest != after.graphs[name].digest
+        assert (tmp_path / before.graphs[name].file).is_file(), "a running server may still read it"
+
+
+def test_where_a_base_lies_does_not_matter(
+    exporter: Exporter, run: Run, base: Base, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run()
+    run(load_base(make_tiny_base(tmp_path_factory.mktemp("elsewhere") / "base")))
+    assert len(exporter.made) == 5
+
+
+def test_a_full_disk_leaves_the_old_set(exporter: Exporter, run: Run, base: Base, tmp_path: Path) -> None:
+    run()
+    before = (tmp_path / "graphset.json").read_bytes()
+    exporter.fail_at = "denoiser"
+    changed = replace(base, schedule=replace(base.schedule, steps_offset=0))
+    changed.__dict__["digest"] = "f" * 64
+    with pytest.raises(OSError, match="No space left"):
+        run(changed)
+    assert (tmp_path / "graphset.json").read_bytes() == before
+    assert not list((tmp_path / "graphs").glob(".staging-*"))
+    exporter.fail_at = ""
+    results = run(changed)
+    made = {result.record.name for result in results if result.is_new}
+    assert made == {"denoiser", "vae_decoder"}, "what was finished before the failure is kept"
+
+
+def test_a_graph_that_is_wrong_never_gets_its_name(exporter: Exporter, run: Run, tmp_path: Path) -> None:
+    exporter.wrong = "vae_encoder"
+    with pytest.raises(ParityError, match="vae_encoder: off"):
+        run()
+    assert not (tmp_path / "graphset.json").exists()
+    assert not (tmp_path / "graphs/vae_encoder").exists()
+    exporter.wrong = ""
+    assert [result.is_new for result in run()] == [False, True, True, True, True]
+
+
+def test_unchecked_graphs_are_checked_later(exporter: Exporter, run: Run) -> None:
+    assert [result.record.max_error for result in run(check=False)] == [None] * 5
+    assert exporter.checked == []
+    results = run()
+    assert exporter.checked == list(GRAPH_NAMES) == exporter.made
+    assert all(result.deviations and not result.is_new for result in results)
+    run()
+    assert len(exporter.checked) == 5
