@@ -1,0 +1,71 @@
+"""`vico train`. Heavy libraries are imported when the command runs, so that `vico --help` is quick."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class DeviceChoice(StrEnum):
+    """Where to train."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class PrecisionChoice(StrEnum):
+    """Precision of the matrix products."""
+
+    NO = "no"
+    BF16 = "bf16"
+
+
+def train(
+    base: Annotated[Path, typer.Option(help="Base: a diffusers folder of Stable Diffusion 1.x.")],
+    photos: Annotated[Path, typer.Option(help="Folder with 1 to 7 photos of the concept.")],
+    init_word: Annotated[str, typer.Option(help="Word for the kind of thing, e.g. toy.")],
+    out: Annotated[Path, typer.Option(help="Concept package to write, <id>.safetensors.")],
+    concept_id: Annotated[
+        str | None, typer.Option("--id", help="Id of the concept; default: the name of --out.")
+    ] = None,
+    placeholder: Annotated[str, typer.Option(help="What stands for the concept in prompts.")] = "*",
+    recipe: Annotated[str | None, typer.Option(help="Shipped recipe or .toml file; default: the base's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps; default: the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows a step; default: the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal concepts.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint of the same run.")] = False,
+    device: Annotated[DeviceChoice, typer.Option(help="Where to train.")] = DeviceChoice.AUTO,
+    mixed_precision: Annotated[PrecisionChoice, typer.Option(help="no = float32.")] = PrecisionChoice.NO,
+    licence: Annotated[str, typer.Option(help="Licence of the photos, and consent of whoever is in them.")] = "",
+) -> None:
+    """Train a concept from photos: writes a concept package and, beside it, a report to open in a browser."""
+    from rich.console import Console
+
+    from training.errors import TrainingError
+    from training.recipe import load_recipe
+
+    chosen = load_recipe(recipe, base, steps=steps, batch_size=batch_size)
+    if out.suffix != ".safetensors":
+        raise TrainingError("out", f"{out.name} is not a concept package", "a name that ends in .safetensors")
+
+    from training.run import TrainingJob, run_training
+
+    job = TrainingJob(
+        base=base,
+        photos=photos,
+        init_word=init_word,
+        out=out,
+        recipe=chosen,
+        concept_id=concept_id or out.stem,
+        placeholder=placeholder,
+        seed=seed,
+        resume=resume,
+        device=device.value,
+        mixed_precision=mixed_precision.value,
+        licence=licence,
+    )
+    run_training(job, Console())
