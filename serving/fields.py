@@ -41,7 +41,7 @@ class BytesField:
 
 @dataclass(frozen=True)
 class TextField:
-    """BYTES [1] in UTF-8, of `low` to `high` characters."""
+    """BYTES [1] in UTF-8, of `low` to `high` characters; must be there if `low` is greater than 0."""
 
     name: str
     low: int
@@ -53,6 +53,8 @@ class TextField:
         Raises:
             InvalidField: wrong element type or shape, not UTF-8, too short or too long.
         """
+        if self.low > 0 and self.name not in fields:
+            raise InvalidField(self.name, "missing", f"{self.low} to {self.high} characters")
         # a character takes at most four bytes: a longer value is refused before it is decoded
         raw = BytesField(self.name, 4 * self.high).read(fields)
         try:

@@ -72,7 +72,7 @@ def test_defaults() -> None:
 
 
 def test_a_prompt_is_needed() -> None:
-    with pytest.raises(InvalidField, match="prompt: 0 characters"):
+    with pytest.raises(InvalidField, match="prompt: missing"):
         parse_request({}, GRAPHSET)
 
 
