@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -32,7 +34,7 @@ def make_inputs(rows: int = 3, patches: int = 10, keys: int = 14) -> tuple[Tenso
 def as_published(block: ImageAttentionBlock, x: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     """Softmax over a full score matrix, dropped keys at the most negative number."""
 
-    def attend(layer: nn.Module, queries: Tensor, source: Tensor, kept: Tensor | None) -> Tensor:
+    def attend(layer: Any, queries: Tensor, source: Tensor, kept: Tensor | None) -> Tensor:
         q, k, v = (
             to(tokens).unflatten(-1, (HEADS, -1)).transpose(1, 2)
             for to, tokens in ((layer.to_q, queries), (layer.to_k, source), (layer.to_v, source))
@@ -40,13 +42,16 @@ def as_published(block: ImageAttentionBlock, x: Tensor, reference: Tensor, mask:
         scores = q @ k.transpose(-1, -2) * (CHANNELS // HEADS) ** -0.5
         if kept is not None:
             scores = scores.masked_fill(~kept[:, None, None], -torch.finfo(scores.dtype).max)
-        return layer.to_out[0]((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        attended: Tensor = layer.to_out[0]((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return attended
 
     normed = block.norm1(x)
     x = attend(block.attn1, normed, normed, None) + x
     x = attend(block.attn2, block.norm2(x), reference, mask) + x
-    value, gate = block.ff.net[0].proj(block.norm3(x)).chunk(2, dim=-1)
-    return block.ff.net[2](value * nn.functional.gelu(gate)) + x
+    network: Any = block.ff.net
+    value, gate = network[0].proj(block.norm3(x)).chunk(2, dim=-1)
+    after: Tensor = network[2](value * nn.functional.gelu(gate)) + x
+    return after
 
 
 def stacked(*blocks: ImageAttentionBlock) -> dict[str, Tensor]:
@@ -116,9 +121,10 @@ def test_zeroed_outputs_are_the_identity_and_learn() -> None:
     block.zero_outputs()
     after = block(x, reference, mask)
     assert torch.equal(after, x)
-    after.sum().backward()
-    assert block.attn2.to_out[0].weight.grad is not None
-    assert block.attn2.to_out[0].weight.grad.abs().sum() > 0
+    torch.autograd.backward(after.sum())
+    gradient = dict(block.named_parameters())["attn2.to_out.0.weight"].grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

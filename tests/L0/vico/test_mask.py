@@ -26,7 +26,8 @@ def otsu_as_published(row: Row) -> npt.NDArray[np.bool_]:
         score = len(low) / len(row) * (len(high) / len(row)) * (low.mean() - high.mean()) ** 2
         if score > best:
             best, threshold = score, k * 0.1
-    return (values >= threshold) & (values != 0)
+    kept: npt.NDArray[np.bool_] = (values >= threshold) & (values != 0)
+    return kept
 
 
 rows = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 40)), elements=st.floats(0, 1, width=32))
