@@ -27,6 +27,7 @@ from export.store import MODEL_FILE
 # diffusers' `Upsample2D` has a branch for batches of 64 and more (the same values in another memory layout); told
 # beforehand, the tracer need not find it out by failing and tracing again. The graph runs with any batch.
 _BATCH_TRACED = 63
+_LAYER = "namespace"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def export_graph(
         )
     assert program is not None
     facts = _inspect(program, signature)
+    _forget_the_machine(program.model.graph)
     program.save(folder / MODEL_FILE, external_data=True)
     return facts
 
@@ -114,6 +116,15 @@ def _inspect(program: Any, signature: Signature) -> GraphFacts:
 def _count_attentions(program: torch.export.ExportedProgram) -> int:
     name = torch.ops.aten.scaled_dot_product_attention.default
     return sum(1 for node in program.graph.nodes if node.op == "call_function" and node.target == name)
+
+
+def _forget_the_machine(graph: Any) -> None:
+    """Keep of the exporter's notes only which layer a node belongs to: the others hold paths of this machine."""
+    nodes = list(graph.all_nodes())
+    values = [*graph.inputs, *graph.initializers.values(), *(output for node in nodes for output in node.outputs)]
+    for noted in (graph, *nodes, *values):
+        for key in noted.metadata_props.keys() - {_LAYER}:
+            del noted.metadata_props[key]
 
 
 @contextmanager

@@ -69,6 +69,15 @@ def test_weights_lie_beside_the_graph(exported: ExportedBase, name: GraphName) -
 
 
 @pytest.mark.parametrize("name", GRAPH_NAMES)
+def test_a_graph_tells_its_layers_and_nothing_of_the_machine(exported: ExportedBase, name: GraphName) -> None:
+    content = exported.path(name).read_bytes()
+    for place in (Path(__file__).parents[3], Path(torch.__file__).parents[1], Path.home()):
+        assert str(place).encode() not in content
+    assert b".py" not in content
+    assert b"namespace" in content
+
+
+@pytest.mark.parametrize("name", GRAPH_NAMES)
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 1, 1), (2, 5, 3)])
 def test_dynamic_sizes(exported: ExportedBase, name: GraphName, batch: int, height: int, width: int) -> None:
     sizes = {"batch": batch, "height": height, "width": width, "slots": 1, "vectors": 1}
