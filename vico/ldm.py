@@ -30,6 +30,17 @@ _RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
+_FIXED: dict[str, Any] = {
+    "transformer_depth": 1,
+    "use_spatial_transformer": True,
+    "conv_resample": True,
+    "resblock_updown": False,
+    "use_scale_shift_norm": False,
+    "num_classes": None,
+    "n_embed": None,
+    "dims": 2,
+}
+"""Constructor arguments of the LDM class that Stable Diffusion 1.x leaves alone; others may take any value."""
 _IMAGE_BLOCK = "image_cross_attention."
 
 
@@ -38,10 +49,9 @@ def unet_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `BaseError` naming the number that Stable Diffusion 1.x does not cover.
     """
-    if cfg.get("transformer_depth", 1) != 1:
-        raise BaseError("transformer_depth", f"{cfg['transformer_depth']}", "1, as in Stable Diffusion 1.x")
-    if not cfg.get("use_spatial_transformer", True):
-        raise BaseError("use_spatial_transformer", "false", "true: the U-Net must read text")
+    for name, only in _FIXED.items():
+        if cfg.get(name, only) != only:
+            raise BaseError(name, f"{cfg[name]!r}", f"{only!r}, as in Stable Diffusion 1.x")
     widths = tuple(cfg["model_channels"] * m for m in cfg["channel_mult"])
     attends = [2**level in cfg["attention_resolutions"] for level in range(len(widths))]
     per_head = cfg.get("num_head_channels", -1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from rich.console import Console
 
@@ -177,6 +178,18 @@ def test_loss_that_is_not_finite_stops_the_run(tiny_base_folder: Path, photos: P
     with pytest.raises(TrainingError, match="loss: it is"):
         run(job)
     assert not job.out.exists()
+
+
+def test_bf16_trains_and_several_vectors_are_learned(tiny_base_folder: Path, photos: Path, tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE, vectors=2, references=2, gradient_checkpointing=True, lr_schedule="cosine", max_grad_norm=1.0
+    )
+    AcceleratorState._reset_state(reset_partial_state=True)
+    job = make_job(tiny_base_folder, photos, tmp_path / "disc.safetensors", mixed_precision="bf16", recipe=recipe)
+    package = run(job)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert package.token_embedding.shape == (2, 32)
+    assert package.references.shape == (2, 4, 16, 16)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
