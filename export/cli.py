@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export.errors import TargetError
+from export.errors import ExportError, TargetError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,12 @@ def export(
     from rich.console import Console
 
     console = Console(stderr=True)
-    results = _run(base, out, check, console)
+    try:
+        results = _run(base, out, check, console)
+    except OSError as error:
+        raise ExportError(
+            "out", f"{out} cannot be written ({error.strerror})", "a folder with room on the disk"
+        ) from None
     for result in results:
         console.print(_line(result), highlight=False, soft_wrap=True)
     if json:

@@ -31,7 +31,6 @@ class ExportOptions:
     """Choices that change the graphs."""
 
     opset: int = 23
-    precision: str = "float32"
 
 
 def graph_digest(base_digest: str, name: GraphName, options: ExportOptions) -> str:

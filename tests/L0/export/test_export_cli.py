@@ -54,6 +54,14 @@ def test_an_absent_base_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_unwritable_folder_is_one_line(base: Base, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    result = CliRunner().invoke(app, ["--base", str(base.path), "--out", str(tmp_path / "out")])
+    assert isinstance(result.exception, ExportError)
+    assert str(result.exception).startswith("out: ")
+    assert "\n" not in str(result.exception)
+
+
 @pytest.mark.parametrize("missing", ["--base", "--out"])
 def test_what_is_required(missing: str) -> None:
     other = {"--base": "--out", "--out": "--base"}[missing]

@@ -28,7 +28,6 @@ def test_every_ingredient_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         graph_digest("1" * 64, "denoiser", ExportOptions()),
         graph_digest(BASE, "vae_decoder", ExportOptions()),
         graph_digest(BASE, "denoiser", ExportOptions(opset=24)),
-        graph_digest(BASE, "denoiser", ExportOptions(precision="float16")),
     ]
     monkeypatch.setattr(keys, "version", lambda library: "another")
     digests.append(graph_digest(BASE, "denoiser", ExportOptions()))
