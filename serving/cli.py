@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -11,8 +12,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from serving.command import HOST, Ports
 from serving.config import MIB, ServingConfig
-from serving.launcher import Ports, Server
+from serving.launcher import Server
+
+
+class Device(StrEnum):
+    """What the graphs run on; each is a key of `serving.runner.PROVIDERS`."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 def serve(
@@ -20,7 +29,7 @@ def serve(
     registry: Annotated[Path, typer.Option(help="Folder of concept packages; new files count at once.")],
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8001,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8002,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="What the graphs run on.")] = Device.CPU,
     threads: Annotated[int, typer.Option(min=0, help="Threads of one graph; 0 = all cores.")] = 0,
     max_lanes: Annotated[int, typer.Option(min=1, max=64, help="Pictures in the running batch.")] = 8,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Concepts resident on the device.")] = 8,
@@ -33,7 +42,7 @@ def serve(
     config = ServingConfig(
         graphs,
         registry,
-        provider=device,
+        provider=device.value,
         threads=threads,
         max_lanes=max_lanes,
         slots=slots,
@@ -43,7 +52,7 @@ def serve(
     exit_on_signals()
     with Server(config, Ports(grpc_port, metrics_port), start_timeout, verbose) as server:
         # one line, for people and for scripts that wait for it
-        Console(soft_wrap=True).print(f"ready: gRPC {server.address}, metrics 127.0.0.1:{server.ports.metrics}")
+        Console(soft_wrap=True).print(f"ready: gRPC {server.address}, metrics {HOST}:{server.ports.metrics}")
         while True:
             time.sleep(0.5)
             server.require_alive()

@@ -46,16 +46,17 @@ class OrtRunner:
     def __init__(self, path: Path, provider: str = "cpu", threads: int = 0) -> None:
         if provider not in PROVIDERS:
             raise GraphError("provider", f"unknown provider {provider!r}", ", ".join(PROVIDERS))
+        wanted, available = PROVIDERS[provider], ort.get_available_providers()
+        # ONNX Runtime would drop an unavailable provider with no more than a log line
+        if wanted not in available:
+            raise GraphError("provider", f"{provider!r} is not available here", ", ".join(available))
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         # several serving processes share the cores: a spinning thread takes them from whoever has work
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = PROVIDERS[provider]
         self._session = ort.InferenceSession(str(path), options, providers=[wanted])
-        # an unavailable GPU provider is dropped with no more than a log line
-        active = self._session.get_providers()
-        if wanted not in active:
-            raise GraphError("provider", f"{provider!r} is not available here", ", ".join(active))
+        if wanted not in self._session.get_providers():
+            raise GraphError("provider", f"{provider!r} does not start", "a device whose driver and libraries match")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._float16 = any(value.type == "tensor(float16)" for value in self._session.get_inputs())
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import pkgutil
 import socket
@@ -12,11 +13,13 @@ from fake_runners import GRAPHSET
 
 import serving
 from serving import leftovers
+from serving.command import Ports
 from serving.config import ServingConfig
 from serving.errors import LaunchError
 from serving.health import models_ready
 from serving.installation import find_installation, make_backend_folder, server_environment
-from serving.launcher import Ports, check_folders
+from serving.preflight import check_folders
+from serving.triton_log import TritonLog
 from vico.concept import write_graphset
 from vico.errors import GraphSetError
 
@@ -71,6 +74,28 @@ def test_free_ports_are_found() -> None:
     ports = Ports(0, 0).chosen()
     assert len({ports.grpc, ports.metrics, 0}) == 3
     assert Ports(5, 6).chosen() == Ports(5, 6)
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (
+            "I1\nE1 \"failed to load 'unet_loop' version 1: Internal: TritonModelException: graphs: absent\n\nAt:\n",
+            "model 'unet_loop': graphs: absent",
+        ),
+        ("W1 x\nE1 socket '127.0.0.1:1' already in use\nI1 end\n", "E1 socket '127.0.0.1:1' already in use"),
+        ("", "no reason in its log"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_found_in_the_log(log: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert TritonLog(io.StringIO(log), verbose=False).reason() == reason
+    assert capsys.readouterr().err == log
+
+
+def test_what_every_machine_without_a_gpu_says_is_not_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose, shown in ((False, "other\n"), (True, "no CUDA here\nother\n")):
+        TritonLog(io.StringIO("no CUDA here\nother\n"), verbose).close()
+        assert capsys.readouterr().err == shown
 
 
 def test_nobody_there_is_not_ready() -> None:
