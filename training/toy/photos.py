@@ -64,7 +64,7 @@ class ConceptEntry:
 
 def photo_names(concept: str) -> list[str]:
     """The files of one concept, training photos first."""
-    return [f"{concept}/train_{i}.jpg" for i in range(TRAIN)] + [f"{concept}/heldout_{i}.jpg" for i in range(TEST)]
+    return [f"{concept}/train/{i}.jpg" for i in range(TRAIN)] + [f"{concept}/heldout/{i}.jpg" for i in range(TEST)]
 
 
 def photo_jobs(entry: HeldOut, model: Model, folder: Path) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def photo_jobs(entry: HeldOut, model: Model, folder: Path) -> list[dict[str, Any
     for name, turn, (floor, wall) in zip(photo_names(entry.concept), turns, settings, strict=True):
         jobs.append(
             {
-                "out": str(folder / name.replace("/", "-").replace(".jpg", ".png")),
+                "out": str(folder / name.replace("/", "-", 1).replace("/", "_").replace(".jpg", ".png")),
                 "model": str(model.path),
                 "rotation": list(model.rotation),
                 "azimuth": turn,
@@ -116,7 +116,7 @@ def publish(furniture: Path, folder: Path, out: Path) -> None:
 
 def concept_entry(entry: HeldOut, model: Model) -> ConceptEntry:
     """What ``concepts.json`` says of one concept."""
-    names = [name.split("/")[1] for name in photo_names(entry.concept)]
+    names = [name.split("/", 1)[1] for name in photo_names(entry.concept)]
     return ConceptEntry(
         entry.concept, entry.init_word, entry.name, model.id, model.creator, model.licence, names[:TRAIN], names[TRAIN:]
     )
@@ -130,7 +130,7 @@ def readme(entries: list[ConceptEntry]) -> str:
             "# Sample photos",
             "",
             f"{len(entries)} objects that the toy base never saw, rendered with Cycles: {TRAIN} photos to train a",
-            f"concept on (`train_*.jpg`) and {TEST} other views to test it with (`heldout_*.jpg`), {PHOTO_SIZE} pixels",
+            f"concept on (`train/`) and {TEST} other views to test it with (`heldout/`), {PHOTO_SIZE} pixels",
             "a side, every one from another side, on another floor, in other light.",
             "Made by `python -m training.toy photos`; `concepts.json` holds the same table for programs.",
             "",
