@@ -41,7 +41,12 @@ def clear_own(run_folder: Path, pid: int) -> None:
 
 def _is_stale(pattern: re.Pattern[str], path: Path) -> bool:
     match = pattern.fullmatch(path.name)
-    return match is not None and path.stat().st_uid == os.getuid() and not _alive(int(match[1]))
+    if match is None or _alive(int(match[1])):
+        return False
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:  # another launcher was quicker
+        return False
 
 
 def _alive(pid: int) -> bool:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,10 @@ class Served:
     def regions(self) -> list[Path]:
         """The shared memory of this server."""
         return list(SHARED_MEMORY.glob(f"vico_{self.pid}_*"))
+
+    def folders(self) -> list[Path]:
+        """The private folders of this server."""
+        return list(Path(tempfile.gettempdir()).glob(f"vico-serve-{self.pid}-*"))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait; returns the exit status."""

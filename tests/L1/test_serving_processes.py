@@ -47,7 +47,7 @@ def test_a_signal_stops_everything(exported: Exported, tmp_path: Path, number: i
     assert served.stop(number) == 0
     assert not pids.keys() & all_processes().keys()
     assert not served.regions()
-    assert not list(Path("/tmp").glob(f"vico-serve-{served.pid}-*"))
+    assert not served.folders()
 
 
 def test_a_killed_launcher_takes_the_server_with_it(exported: Exported, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_killed_launcher_takes_the_server_with_it(exported: Exported, tmp_path
     assert wait_until(lambda: not pids.keys() & all_processes().keys(), 30)
     again = _start(exported, tmp_path)
     assert not served.regions(), "the next start clears what is left"
-    assert not list(Path("/tmp").glob(f"vico-serve-{served.pid}-*"))
+    assert not served.folders()
     assert again.stop() == 0
 
 
