@@ -52,7 +52,8 @@ def train(
     if out.suffix != ".safetensors":
         raise TrainingError("out", f"{out.name} is not a concept package", "a name that ends in .safetensors")
 
-    from training.run import TrainingJob, run_training
+    from training.job import TrainingJob
+    from training.run import run_training
 
     job = TrainingJob(
         base=base,

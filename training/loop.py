@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -31,18 +31,16 @@ from training.concept_model import ConceptModel
 from training.errors import CheckpointError, TrainingError
 from training.recipe import Recipe
 
-Precision = Literal["no", "bf16"]
 _SMOOTHING = 0.9
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where a run keeps its state and how it runs; none of it changes the result, `mixed_precision` apart."""
+    """Where a run keeps its state, and which run it is."""
 
     folder: Path  # checkpoints and validation pictures
     run: dict[str, Any]  # identity of the run: a checkpoint of another is refused
     resume: bool = False
-    mixed_precision: Precision = "no"
 
 
 def train_concept(

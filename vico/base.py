@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
+from vico.base_files import ACCEPTED, WEIGHTS, base_digest, read_schedule, require_files, weights_variant
 from vico.concept import TokenizerSpec
 from vico.concept.manifest import SiteSpec
 from vico.errors import BaseError
@@ -22,17 +19,6 @@ from vico.sites import Site, find_sites
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
-
-COMPONENTS = ("text_encoder", "unet", "vae", "tokenizer", "scheduler")
-"""The folders of a base that decide what it computes."""
-
-_WEIGHTS = {
-    "text_encoder": ("model",),
-    "unet": ("diffusion_pytorch_model",),
-    "vae": ("diffusion_pytorch_model",),
-}
-_DIGESTED = (".json", ".safetensors", ".txt")
-_ACCEPTED = "a diffusers folder of Stable Diffusion 1.x with safetensors weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +99,8 @@ def load_base(path: Path | str, device: torch.device | str = "cpu", dtype: torch
     from transformers import CLIPTextModel, CLIPTokenizer
 
     path = Path(path)
-    variants = {component: _variant(path, component) for component in _WEIGHTS}
-    _require(path, "tokenizer", "vocab.json", "merges.txt")
+    variants = {component: weights_variant(path, component) for component in WEIGHTS}
+    require_files(path, "tokenizer", "vocab.json", "merges.txt")
     schedule = read_schedule(path)
     quiet_libraries()
     try:
@@ -135,11 +121,11 @@ def load_base(path: Path | str, device: torch.device | str = "cpu", dtype: torch
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BaseError("base", f"{path.name} cannot be loaded ({reason})", _ACCEPTED) from error
+        raise BaseError("base", f"{path.name} cannot be loaded ({reason})", ACCEPTED) from error
     except Exception as error:
         # safetensors raises its own error type for a torn file
         if type(error).__module__.startswith("safetensors"):
-            raise BaseError("base", f"{path.name} holds a damaged weights file ({error})", _ACCEPTED) from error
+            raise BaseError("base", f"{path.name} holds a damaged weights file ({error})", ACCEPTED) from error
         raise
     _check_architecture(unet, vae, text_encoder)
     for network in (text_encoder, vae, unet):
@@ -167,85 +153,12 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def read_schedule(path: Path) -> NoiseSchedule:
-    """The noise schedule of a base folder, from `scheduler/scheduler_config.json`.
-
-    Raises:
-        BaseError: the file is absent or malformed, or the base does not predict noise.
-    """
-    config = _read_json(path, "scheduler", "scheduler_config.json")
-    prediction = config.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        raise BaseError("base", f"its scheduler's prediction_type is {prediction!r}", "'epsilon'")
-    known = {name: config[name] for name in NoiseSchedule.__annotations__ if name in config}
-    try:
-        return TypeAdapter(NoiseSchedule).validate_python(known)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BaseError("base", f"its scheduler's {first['loc'][0]!r} is wrong ({first['msg']})", _ACCEPTED) from None
-
-
-def base_digest(path: Path | str) -> str:
-    """SHA-256, 64 hexadecimal digits, over names and contents of a base's weights and configs, in sorted order.
-
-    Covers the `.safetensors`, `.json` and `.txt` files of `COMPONENTS`; where the folder lies does not matter.
-
-    Raises:
-        BaseError: the folder holds none of them.
-    """
-    total = hashlib.sha256()
-    files = list(_digested(Path(path)))
-    if not files:
-        raise BaseError("base", f"{Path(path).name} is not a base folder", _ACCEPTED)
-    for name, file in files:
-        with file.open("rb") as content:
-            total.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _digested(path: Path) -> Iterator[tuple[str, Path]]:
-    found = (file for component in COMPONENTS for file in (path / component).rglob("*"))
-    named = ((file.relative_to(path).as_posix(), file) for file in found if file.suffix in _DIGESTED)
-    yield from sorted((name, file) for name, file in named if file.is_file() and "/." not in name)
-
-
-def _variant(path: Path, component: str) -> str | None:
-    """The variant of a component's weights to load: none, or "fp16" where only that is there."""
-    _require(path, component, "config.json")
-    folder = path / component
-    for stem in _WEIGHTS[component]:
-        for variant in (None, "fp16"):
-            file = f"{stem}.safetensors" if variant is None else f"{stem}.{variant}.safetensors"
-            if (folder / file).is_file() or (folder / f"{file}.index.json").is_file():
-                return variant
-    if list(folder.glob("*.bin")):
-        raise BaseError("base", f"{component}/ holds pickled weights only (.bin)", "safetensors weights")
-    raise BaseError("base", f"{component}/ holds no weights", _ACCEPTED)
-
-
-def _require(path: Path, component: str, *files: str) -> None:
-    if not path.is_dir():
-        raise BaseError("base", f"{path} is not a folder", _ACCEPTED)
-    for file in files:
-        if not (path / component / file).is_file():
-            raise BaseError("base", f"{component}/{file} is missing in {path}", _ACCEPTED)
-
-
-def _read_json(path: Path, component: str, file: str) -> dict[str, Any]:
-    _require(path, component, file)
-    try:
-        content: dict[str, Any] = json.loads((path / component / file).read_text())
-    except ValueError as error:
-        raise BaseError("base", f"{component}/{file} is not JSON ({error})", _ACCEPTED) from None
-    return content
-
-
 def _check_architecture(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:
     """Refuse what differs from Stable Diffusion 1.x in a way that the method does not cover."""
     if unet.config["in_channels"] != 4 or vae.config["latent_channels"] != 4:
         raise BaseError("base", f"the U-Net reads {unet.config['in_channels']} channels", "4: a text-to-image model")
     if unet.config["addition_embed_type"] is not None or unet.config["class_embed_type"] is not None:
-        raise BaseError("base", "the U-Net wants more than latent, timestep and text", _ACCEPTED)
+        raise BaseError("base", "the U-Net wants more than latent, timestep and text", ACCEPTED)
     if unet.config["cross_attention_dim"] != text_encoder.config.hidden_size:
         raise BaseError(
             "base",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vico.image_attention import ImageAttentionBlock
 from vico.ldm import image_block_prefix, names_to_ldm, unet_config
-from vico.parity import CASES, CONFIG, WEIGHTS, load_model, run_case
+from vico.parity_model import CASES, CONFIG, WEIGHTS, load_model, run_case
 from vico.sites import find_sites
 from vico.streams import two_stream
 from vico.unet import predict_noise

@@ -150,7 +150,8 @@ def _run_site(transformer: Any, site: Site, hook: SiteHook, hidden: Tensor, cont
         return hidden
     if linear:
         tokens = transformer.proj_out(tokens)
-    tokens = rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
+    # contiguous as in diffusers: its convolutions round differently on another memory layout
+    tokens = rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width).contiguous()
     if not linear:
         tokens = transformer.proj_out(tokens)
     leaving: Tensor = tokens + hidden

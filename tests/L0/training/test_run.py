@@ -16,8 +16,9 @@ from rich.console import Console
 from tests.helpers.photos import make_photos
 from training.checkpoints import latest_checkpoint
 from training.errors import CheckpointError, TrainingError
+from training.job import TrainingJob
 from training.recipe import Recipe
-from training.run import TrainingJob, run_training
+from training.run import run_training
 from vico.base import Base
 from vico.concept import ConceptPackage, read_package
 from vico.errors import ConceptError, VicoError

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vico.base import Base, base_digest, load_base, read_schedule
+from vico.base import Base, load_base
+from vico.base_files import base_digest, read_schedule
 from vico.errors import BaseError
 from vico.sampling import NoiseSchedule
 

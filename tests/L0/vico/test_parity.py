@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from vico.errors import BaseError
 from vico.golden import GOLDEN_CFG, write_golden_folder
 from vico.ldm import decoder_transformer, image_block_prefix, names_to_ldm, unet_config
-from vico.parity import CASES, CONFIG, WEIGHTS, check_folder, load_model, main
+from vico.parity import check_folder, main
+from vico.parity_model import CASES, CONFIG, WEIGHTS, load_model
 
 REPOSITORY = Path(__file__).parents[3]
 GOLDEN = REPOSITORY / "tests" / "golden" / "parity"

@@ -1,0 +1,57 @@
+"""What a training run was asked for, and what it works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from training.concept_model import ConceptModel
+from training.photos import Photo
+from training.recipe import Recipe
+from vico.base import Base
+
+Precision = Literal["no", "bf16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What `vico train` was asked for."""
+
+    base: Path
+    photos: Path
+    init_word: str
+    out: Path  # the concept package
+    recipe: Recipe
+    concept_id: str
+    placeholder: str = "*"
+    seed: int = 0
+    resume: bool = False
+    device: Device = "auto"
+    mixed_precision: Precision = "no"
+    licence: str = ""
+
+    @property
+    def work_folder(self) -> Path:
+        """Checkpoints and validation pictures, beside the package."""
+        return self.out.with_suffix(".train")
+
+    @property
+    def report(self) -> Path:
+        """The report, beside the package."""
+        return self.out.with_suffix(".html")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training run under way."""
+
+    job: TrainingJob
+    recipe: Recipe  # the job's, with the picture size settled
+    base: Base
+    photos: tuple[Photo, ...]
+    latents: Tensor  # [P, 4, h, w] clean latents of the photos
+    model: ConceptModel
