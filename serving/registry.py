@@ -174,4 +174,5 @@ def _file_key(path: Path) -> tuple[int, ...]:
 
 
 def _settled(key: tuple[int, ...]) -> bool:
-    return bool(key) and time.time() - max(key[3:]) / 1e9 > _SETTLED_SECONDS
+    """Whether a later change of the file must show in its times. A time in the future is another clock's, and settled."""
+    return bool(key) and abs(time.time() - max(key[3:]) / 1e9) > _SETTLED_SECONDS
