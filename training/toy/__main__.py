@@ -1,4 +1,4 @@
-"""Commands that make the toy base: ``python -m training.toy data | vae | unet | judge | score | photos | export``.
+"""Commands that make the toy base: ``python -m training.toy COMMAND``.
 
 Every command keeps what it made in the work folder and goes on from there; each tells what it lacks.
 """
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from training.toy import stages
+from training.toy.adopt import adopt_base
 from training.toy.paths import BASE, DEFAULT_WORK, PHOTOS, Work
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
@@ -25,6 +26,14 @@ def data(
 ) -> None:
     """Obtain the sources, render the cut-outs, train the tokenizer, draw the training pictures."""
     stages.make_data(Work(work), shards)
+
+
+@app.command()
+def adopt(
+    work: WorkOption = DEFAULT_WORK, base: Annotated[Path, typer.Option(help="Base to go on from.")] = BASE
+) -> None:
+    """Fill an empty work folder from a base, so that its training goes on elsewhere; run before `vae` and `unet`."""
+    adopt_base(base, Work(work))
 
 
 @app.command()
@@ -51,7 +60,7 @@ def unet(
 
 @app.command()
 def judge(
-    work: WorkOption = DEFAULT_WORK, steps: Annotated[int, typer.Option(help="Batches of 64 in all.")] = 1200
+    work: WorkOption = DEFAULT_WORK, steps: Annotated[int, typer.Option(help="Batches of 64 in all.")] = 500
 ) -> None:
     """Train the classifier that scores pictures."""
     stages.make_judge(Work(work), steps)

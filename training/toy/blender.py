@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bpy  # isort: skip - makes the two modules below importable
 import bmesh
-import bpy
 from mathutils import Matrix, Vector
 
 LENS_HALF_ANGLE = math.radians(17.0)  # a short telephoto: little distortion, the look of a product photograph

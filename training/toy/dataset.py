@@ -49,7 +49,7 @@ class Pictures:
         Raises:
             FileNotFoundError: there is none; says which command makes them.
         """
-        shards = []
+        shards: list[npt.NDArray[np.uint8]] = []
         while (path := shard_path(folder, len(shards))).exists():
             shards.append(np.load(path, mmap_mode="r"))
         if not shards:
@@ -60,7 +60,8 @@ class Pictures:
         return len(self.shards) * SHARD
 
     def __getitem__(self, index: int) -> Picture:
-        return self.shards[index // SHARD][index % SHARD]
+        picture: Picture = self.shards[index // SHARD][index % SHARD]
+        return picture
 
     def batch(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Pictures by index, [B, SIZE, SIZE, 3]."""

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.toy.export import load_photos
 from training.toy.judge import Judge
+from training.toy.parts import AutoencoderKL, UNet2DConditionModel
 from training.toy.sampling import GUIDANCE, STEPS, sample
 from training.toy.score import (
     Score,
@@ -37,7 +37,7 @@ def evaluate(base: Path, judge: Judge, world: World, validation: npt.NDArray[np.
     part = {"torch_dtype": torch.float32}
     vae = AutoencoderKL.from_pretrained(base / "vae", **part).eval()
     unet = UNet2DConditionModel.from_pretrained(base / "unet", **part).eval()
-    text_encoder = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32).eval()
+    text_encoder = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32)
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     plans = evaluation_plans()
     generated = sample(unet, text_encoder, vae, tokenizer, [plan.caption for plan in plans], SEED)

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from training.toy.catalogue import Model, load_catalogue
-from training.toy.loop import load_checkpoint, save_checkpoint
+from training.toy.parts import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
 from training.toy.sampling import noise_schedule
 from training.toy.unet import Denoiser
 from training.toy.vocabulary import THINGS, held_out_scenes
@@ -45,15 +44,6 @@ def export_base(folder: Path, model: Denoiser, vae: AutoencoderKL, tokenizer: CL
         (folder / "tokenizer" / file.name).write_bytes(file.read_bytes())
     pairs = {thing.name: held_out_scenes(number) for number, thing in enumerate(THINGS)}
     (folder / "held-out-pairs.json").write_text(json.dumps(pairs, indent=0) + "\n", encoding="utf-8")
-
-
-def export_state(source: Path, target: Path) -> None:
-    """A small checkpoint for the repository: averaged weights as fp16 and the step; momenta are left out."""
-    state = load_checkpoint(source)
-    if state is None:
-        raise FileNotFoundError(f"no checkpoint {source}")
-    average = {name: value.half() for name, value in state["average"].items()}
-    save_checkpoint(target, {"average": average, "step": state["step"]})
 
 
 def attributions(furniture: Path) -> str:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from training.toy.dataset import Pictures, read_plans
 from training.toy.loop import Schedule, load_checkpoint, progress_bar, save_checkpoint, set_rate
+from training.toy.muon import Pair, muon_for
 from training.toy.vae import to_tensor
 from training.toy.vocabulary import SCENES, THINGS
 
@@ -20,9 +21,9 @@ from training.toy.vocabulary import SCENES, THINGS
 class JudgeRecipe:
     """How the judge is trained."""
 
-    steps: int = 1200
+    steps: int = 500
     batch: int = 64
-    rate: float = 3e-3
+    rate: float = 4e-3
     seed: int = 0
 
 
@@ -100,7 +101,7 @@ def train_judge(folder: Path, work: Path, recipe: JudgeRecipe) -> Judge:
     """Trains to the recipe's end, going on from ``judge.pt`` in `work`."""
     torch.manual_seed(recipe.seed)
     judge, pictures = Judge(), Pictures.open(folder)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=recipe.rate, weight_decay=0.02)
+    optimizer = muon_for(judge, recipe.rate, decay=0.02)
     state = load_checkpoint(work / "judge.pt") or {"step": 0}
     if state["step"]:
         judge.load_state_dict(state["judge"])
@@ -113,14 +114,14 @@ def train_judge(folder: Path, work: Path, recipe: JudgeRecipe) -> Judge:
 
 def _fit(
     judge: Judge,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Pair,
     pictures: Pictures,
     labels: Labels,
     recipe: JudgeRecipe,
     first: int,
     work: Path,
 ) -> None:
-    schedule = Schedule(recipe.rate, 100, recipe.steps)
+    schedule = Schedule(recipe.rate, 40, recipe.steps)
     judge.train()
     with progress_bar() as bar:
         task = bar.add_task("judge", total=recipe.steps, completed=first, note="")
@@ -128,15 +129,15 @@ def _fit(
             draw = np.random.default_rng([recipe.seed, step])
             chosen = draw.integers(0, len(labels.index), size=recipe.batch)
             images = soften(to_tensor(pictures.batch(labels.index[chosen])), draw)
-            set_rate(optimizer, schedule.rate(step))
+            set_rate(optimizer.param_groups, schedule.rate(step))
             things, scenes = judge(images)
             loss = F.cross_entropy(things, torch.from_numpy(labels.thing[chosen]), label_smoothing=0.05)
             loss = loss + 0.5 * F.cross_entropy(scenes, torch.from_numpy(labels.scene[chosen]), label_smoothing=0.05)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             bar.update(task, advance=1, note=f"loss {loss.item():.3f}")
-            if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
+            if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
                 saved = {"judge": judge.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
                 save_checkpoint(work / "judge.pt", saved)
 

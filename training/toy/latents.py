@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKL
 
 from training.toy.dataset import SHARD, Pictures, shard_path
+from training.toy.parts import AutoencoderKL
 from training.toy.vae import to_tensor
 
 SCALING_FACTOR = 0.18215  # Stable Diffusion's; `normalise` makes it right for the toy VAE too
@@ -74,7 +74,8 @@ class LatentSet:
     @classmethod
     def open(cls, folder: Path) -> LatentSet:
         """Reads the whole shards 0, 1, ... of `folder`; FileNotFoundError if there is none."""
-        arrays, captions = [], []
+        arrays: list[npt.NDArray[np.float16]] = []
+        captions: list[str] = []
         while (path := shard_path(folder, len(arrays))).exists():
             arrays.append(np.load(path))
             captions += json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

@@ -80,9 +80,9 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate; a group's own ``scale`` multiplies it."""
-    for group in optimizer.param_groups:
+def set_rate(groups: list[dict[str, Any]], rate: float) -> None:
+    """Sets the learning rate of an optimizer's parameter groups; a group's own ``scale`` multiplies it."""
+    for group in groups:
         group["lr"] = rate * group.get("scale", 1.0)
 
 

@@ -16,7 +16,8 @@ def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     small square Gram matrix alone, and the long side is touched twice instead of ten times.
     """
     if matrices.shape[1] > matrices.shape[2]:
-        return orthogonalise(matrices.mT, iterations).mT
+        turned: torch.Tensor = orthogonalise(matrices.mT, iterations).mT
+        return turned
     x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
     gram = x @ x.mT
     eye = torch.eye(gram.shape[1], device=gram.device, dtype=gram.dtype)
@@ -26,7 +27,8 @@ def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
         product = polynomial @ product if step else polynomial
         if step + 1 < iterations:
             gram = polynomial @ gram @ polynomial
-    return product @ x
+    straight: torch.Tensor = product @ x
+    return straight
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,11 +51,12 @@ class Muon(torch.optim.Optimizer):
     def _update(self, values: list[torch.Tensor], shape: tuple[int, int], group: dict[str, Any]) -> None:
         directions = []
         for value in values:
-            state = self.state[value]
+            state, slope = self.state[value], value.grad
+            assert slope is not None  # `step` chose those that have one
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(value)
-            state["momentum"].lerp_(value.grad, 1 - group["momentum"])
-            directions.append(value.grad.lerp(state["momentum"], group["momentum"]).reshape(shape))
+            state["momentum"].lerp_(slope, 1 - group["momentum"])
+            directions.append(slope.lerp(state["momentum"], group["momentum"]).reshape(shape))
         size = 0.2 * max(shape) ** 0.5
         for value, update in zip(values, orthogonalise(torch.stack(directions)), strict=True):
             value.mul_(1 - group["lr"] * group["decay"])
@@ -93,7 +96,8 @@ class Pair:
 
 def muon_for(module: torch.nn.Module, rate: float, decay: float, betas: tuple[float, float] = (0.9, 0.98)) -> Pair:
     """Muon on hidden matrices and kernels; AdamW on embeddings, norms, biases, and the first and last convolutions."""
-    inner, outer = [], []
+    inner: list[torch.Tensor] = []
+    outer: list[torch.Tensor] = []
     for name, value in module.named_parameters():
         if not value.requires_grad:
             continue

@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from training.toy.parts import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from training.toy.vae import to_pictures
 
 STEPS = 25

@@ -43,7 +43,7 @@ def mix(first: Colour | Painting, second: Colour | Painting, amount: Field) -> P
     return a + (b - a) * amount[..., None]
 
 
-def edge(value: Field, width: float) -> Field:
+def edge(value: Field, width: float | Field) -> Field:
     """0 below zero, 1 above, with a soft step of `width`."""
     return np.clip(value / width + 0.5, 0, 1)
 
@@ -75,7 +75,8 @@ def wall(draw: Random, colours: list[Colour]) -> Painting:
     """A plain wall, lit from one side."""
     colour = np.asarray(colours[draw.integers(len(colours))], dtype=np.float32)
     light = 1 + draw.uniform(-0.2, 0.2) * (_COLUMNS - 0.5) - 0.1 * _ROWS
-    return colour * light[..., None]
+    lit: Painting = colour * light[..., None]
+    return lit
 
 
 def grass(draw: Random) -> Painting:

@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from rich.console import Console
 from transformers import CLIPTokenizer
 
-from training.toy import photos as photo_files
+from training.toy import photos
 from training.toy.cutouts import load_cutouts, render_jobs, run_blender
 from training.toy.dataset import Pictures, shard_path, write_shard, write_validation
 from training.toy.judge import JudgeRecipe, train_judge
 from training.toy.latents import LatentSet, cache_latents, normalise
 from training.toy.loop import progress_bar, read_curve
+from training.toy.parts import AutoencoderKL
 from training.toy.paths import PHOTOS, Work
 from training.toy.sources import fetch_blender, fetch_emoji, fetch_furniture
 from training.toy.tokens import write_tokenizer
 from training.toy.unet import UnetRecipe, averaged_model, train_unet
 from training.toy.vae import VaeRecipe, psnr, reconstruct, train_vae
+from training.toy.vocabulary import HELD_OUT
 from training.toy.world import World
 
 console = Console()
@@ -97,9 +98,9 @@ def make_judge(work: Work, steps: int) -> None:
 def make_photos(work: Work, out: Path) -> None:
     """Renders the sample photos."""
     fetch_furniture(work)
-    _render(work, photo_files.all_jobs(work.furniture, work.root / "photos"), "photos")
-    photo_files.publish(work.furniture, work.root / "photos", out)
-    console.print(f"photos of {len(photo_files.HELD_OUT)} concepts in {out}")
+    _render(work, photos.all_jobs(work.furniture, work.root / "photos"), "photos")
+    photos.publish(work.furniture, work.root / "photos", out)
+    console.print(f"photos of {len(HELD_OUT)} concepts in {out}")
 
 
 def make_export(work: Work, out: Path) -> None:

@@ -76,4 +76,5 @@ def write_tokenizer(folder: Path) -> CLIPTokenizer:
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": LENGTH, "do_lower_case": True, **special}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=1) + "\n", encoding="utf-8")
-    return CLIPTokenizer.from_pretrained(folder)
+    loaded: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    return loaded

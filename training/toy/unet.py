@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.toy.latents import LatentSet
@@ -23,6 +22,7 @@ from training.toy.loop import (
     set_rate,
 )
 from training.toy.muon import Pair, muon_for
+from training.toy.parts import AutoencoderKL, UNet2DConditionModel
 from training.toy.sampling import noise_schedule, sample
 from training.toy.sheets import save_sheet
 from training.toy.tokens import LENGTH
@@ -138,7 +138,8 @@ def denoising_loss(
     snr = (alpha / (1 - alpha)).flatten()
     weight = snr.clamp(max=recipe.min_snr) / snr
     error = F.mse_loss(predicted, noise, reduction="none").mean(dim=(1, 2, 3))
-    return (weight * error).mean()
+    loss: torch.Tensor = (weight * error).mean()
+    return loss
 
 
 def train_unet(
@@ -160,7 +161,7 @@ def train_unet(
     with progress_bar() as bar:
         task = bar.add_task("U-Net", total=recipe.steps, completed=first, note="")
         for step in range(first, recipe.steps):
-            set_rate(optimizer, schedule.rate(step))
+            set_rate(optimizer.param_groups, schedule.rate(step))
             loss = train_step(model, optimizer, data, tokenizer, step, recipe)
             average.update(model, step)
             running = loss if step == first else 0.99 * running + 0.01 * loss

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKL
 
 from training.toy.dataset import Pictures
 from training.toy.loop import (
@@ -22,6 +21,7 @@ from training.toy.loop import (
     set_rate,
 )
 from training.toy.muon import Pair, muon_for
+from training.toy.parts import AutoencoderKL
 from training.toy.sheets import save_sheet
 
 
@@ -118,7 +118,7 @@ def train_vae(
         for step in range(first, recipe.steps):
             draw = np.random.default_rng([recipe.seed, step])
             images = to_tensor(pictures.batch(draw.integers(0, len(pictures), size=recipe.batch)))
-            set_rate(optimizer, schedule.rate(step))
+            set_rate(optimizer.param_groups, schedule.rate(step))
             loss, error = loss_of(vae, images, recipe.kl_weight)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 
+from training.toy.parts import DDIMScheduler, StableDiffusionPipeline
 from training.toy.paths import BASE, PHOTOS
 from training.toy.vocabulary import HELD_OUT, THINGS
 
