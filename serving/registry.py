@@ -105,8 +105,9 @@ class Registry:
         try:
             key = _file_key(path)
             entry = self._entries.setdefault(concept_id, _Entry())
-            kept = entry.current is None or self._store.touch(entry.current.digest)
-            if entry.key != key or not kept:
+            if entry.current is not None and not self._store.touch(entry.current.digest):
+                entry.current, entry.key = None, ()
+            if entry.key != key:
                 self._reload(entry, concept_id, path, key)
         except OSError:
             self._entries.pop(concept_id, None)
@@ -115,8 +116,7 @@ class Registry:
 
     def _reload(self, entry: _Entry, concept_id: str, path: Path, key: tuple[int, ...]) -> None:
         try:
-            package = self._store.adopt(path)
-            self._check(package)
+            package = self._store.adopt(path, self._check)
         except ConceptError as error:
             entry.error = ConceptRefused("concept", f"{concept_id!r}: {error.problem}", error.accepted)
         except Overloaded as error:
@@ -124,7 +124,8 @@ class Registry:
         else:
             head = _head(package)
             entry.current, entry.error = head, None
-            entry.versions = _newest({**entry.versions, head.digest: head})
+            entry.versions.pop(head.digest, None)
+            entry.versions = dict([*entry.versions.items(), (head.digest, head)][-MAX_VERSIONS:])
             self._store.trim(self._store_bytes)
         entry.key = key if _file_key(path) == key and _settled(key) else ()
 
@@ -149,10 +150,6 @@ def _head(package: ConceptPackage) -> ConceptHead:
     return ConceptHead(package.digest, package.manifest.placeholder, package.token_embedding.astype(np.float32))
 
 
-def _newest(versions: dict[str, ConceptHead]) -> dict[str, ConceptHead]:
-    return dict(list(versions.items())[-MAX_VERSIONS:])
-
-
 def _stale(entry: _Entry) -> tuple[Notice, ...]:
     if entry.error is None:
         return ()
@@ -174,5 +171,5 @@ def _file_key(path: Path) -> tuple[int, ...]:
 
 
 def _settled(key: tuple[int, ...]) -> bool:
-    """Whether a later change of the file must show in its times. A time in the future is another clock's, and settled."""
+    """Whether a later change of the file must show in its times; a time in the future is another clock's."""
     return bool(key) and abs(time.time() - max(key[3:]) / 1e9) > _SETTLED_SECONDS

@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,11 +34,11 @@ class ConceptStore:
         self._host: ByteLRU[str, ConceptPackage] = ByteLRU(host_bytes, lambda package: package.size_bytes)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def adopt(self, source: Path) -> ConceptPackage:
-        """Copy the file at `source`, verify the copy, keep it under its digest.
+    def adopt(self, source: Path, check: Callable[[ConceptPackage], None]) -> ConceptPackage:
+        """Copy the file at `source`, verify the copy, keep it under its digest if `check` lets it pass.
 
         Raises:
-            ConceptError: not a regular file, too large, torn, altered or malformed; nothing is kept.
+            ConceptError: not a regular file, too large, torn, altered, malformed, or refused by `check`.
             Overloaded: the store's disk is full.
             FileNotFoundError: there is no such file.
         """
@@ -45,6 +46,7 @@ class ConceptStore:
         try:
             _copy(source, partial)
             package = read_package(partial)
+            check(package)
             partial.replace(self._path(package.digest))
         finally:
             partial.unlink(missing_ok=True)

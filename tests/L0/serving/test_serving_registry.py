@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_runners import GRAPHSET
 
 from serving.errors import ConceptNotFound, ConceptRefused, Overloaded
-from serving.registry import Registry
+from serving.registry import MAX_VERSIONS, Registry
 from serving.store import ConceptStore
 from tests.helpers.concepts import make_concept
 from vico.concept import ConceptPackage
@@ -70,9 +71,9 @@ def test_an_unchanged_file_is_read_once(room: Room, monkeypatch: pytest.MonkeyPa
     adopted: list[Path] = []
     adopt = room.store.adopt
 
-    def counted(source: Path) -> ConceptPackage:
+    def counted(source: Path, check: Callable[[ConceptPackage], None]) -> ConceptPackage:
         adopted.append(source)
-        return adopt(source)
+        return adopt(source, check)
 
     monkeypatch.setattr(room.store, "adopt", counted)
     for _ in range(3):
@@ -118,6 +119,7 @@ def test_an_altered_file_is_refused_by_name(room: Room) -> None:
 def test_a_concept_of_another_base_is_refused(room: Room) -> None:
     make_concept(room.folder, "toy", base="cd" * 32)
     assert "another base" in room.refusal("toy")
+    assert not list(room.store_folder.iterdir()), "what is refused takes no room"
 
 
 def test_a_concept_that_does_not_fit_the_graphs_is_refused(room: Room) -> None:
@@ -163,6 +165,25 @@ def test_a_version_that_left_the_store_is_fetched_again(room: Room) -> None:
     (room.store_folder / f"{digest}.safetensors").unlink()
     assert room.digest("toy") == digest
     assert (room.store_folder / f"{digest}.safetensors").is_file()
+
+
+def test_a_bad_file_without_a_kept_version_is_refused(room: Room) -> None:
+    path = make_concept(room.folder, "toy")
+    digest = room.digest("toy")
+    path.write_bytes(b"torn")
+    (room.store_folder / f"{digest}.safetensors").unlink()
+    assert "'toy'" in room.refusal("toy")
+
+
+def test_the_newest_versions_are_kept_whatever_their_order(room: Room) -> None:
+    seeds = [1, 2, 1, *range(3, 3 + MAX_VERSIONS - 1)]
+    digests = []
+    for seed in seeds:
+        make_concept(room.folder, "toy", seed=seed)
+        digests.append(room.digest("toy"))
+    assert room.digest(f"toy@{digests[0]}") == digests[2], "it came back, and so is younger than the second"
+    with pytest.raises(ConceptNotFound):
+        room.digest(f"toy@{digests[1]}")
 
 
 def test_the_store_is_trimmed_but_not_of_what_is_in_use(room: Room) -> None:
