@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import bpy  # isort: skip - makes the two modules below importable
-import bmesh
+import bpy
 from mathutils import Matrix, Vector
 
 LENS_HALF_ANGLE = math.radians(17.0)  # a short telephoto: little distortion, the look of a product photograph
@@ -65,7 +64,6 @@ def load_model(path: str, rotation: list[float]) -> list[Any]:
     turn = Matrix([rotation[0:3], rotation[3:6], rotation[6:9]])
     correction = (y_up_to_z_up @ turn @ y_up_to_z_up.inverted()).to_4x4()
     for item in meshes:
-        drop_doubled_faces(item.data)
         item.matrix_world = correction @ item.matrix_world
     bpy.context.view_layer.update()
     points = sample_points(meshes)
@@ -80,23 +78,6 @@ def load_model(path: str, rotation: list[float]) -> list[Any]:
     for material in bpy.data.materials:
         soften(material)
     return meshes
-
-
-def drop_doubled_faces(mesh: Any) -> None:
-    """Some models hold every face twice, back to back: rays then start inside the twin and leave black patches."""
-    shape = bmesh.new()
-    shape.from_mesh(mesh)
-    seen: set[frozenset[tuple[float, ...]]] = set()
-    doubled = []
-    for face in shape.faces:
-        key = frozenset(tuple(round(value, 5) for value in vertex.co) for vertex in face.verts)
-        if key in seen:
-            doubled.append(face)
-        seen.add(key)
-    if doubled:
-        bmesh.ops.delete(shape, geom=doubled, context="FACES_ONLY")
-        shape.to_mesh(mesh)
-    shape.free()
 
 
 def soften(material: Any) -> None:
