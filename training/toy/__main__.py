@@ -53,9 +53,10 @@ def unet(
     pictures: Annotated[
         int, typer.Option(help="Pictures to see over all runs: sets the learning rate's fall.")
     ] = 120_000,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of one thread that share the work.")] = 2,
 ) -> None:
     """Train the denoiser and the text encoder for a while; run again to go on."""
-    stages.make_unet(Work(work), minutes, pictures)
+    stages.make_unet(Work(work), minutes, pictures, processes)
 
 
 @app.command()

@@ -86,7 +86,7 @@ def set_rate(groups: list[dict[str, Any]], rate: float) -> None:
         group["lr"] = rate * group.get("scale", 1.0)
 
 
-def progress_bar() -> Progress:
+def progress_bar(disable: bool = False) -> Progress:
     """A bar with a count, a note (field ``note``), time spent and time left."""
     return Progress(
         TextColumn("{task.description}"),
@@ -95,4 +95,5 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        disable=disable,
     )

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from training.toy import parallel
+
 
 def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     """Brings the singular values of matrices [B, rows, columns] near 1 by Newton-Schulz steps (Jordan et al. 2024).
@@ -45,22 +47,38 @@ class Muon(torch.optim.Optimizer):
             for value in group["params"]:
                 if value.grad is not None:
                     by_shape[(value.shape[0], value[0].numel())].append(value)
-            for shape, values in by_shape.items():
-                self._update(values, shape, group)
+            stacks = {shape: self._directions(values, shape, group) for shape, values in by_shape.items()}
+            for shape, updates in orthogonalise_shared(stacks).items():
+                _apply(by_shape[shape], updates, shape, group)
 
-    def _update(self, values: list[torch.Tensor], shape: tuple[int, int], group: dict[str, Any]) -> None:
+    def _directions(self, values: list[torch.Tensor], shape: tuple[int, int], group: dict[str, Any]) -> torch.Tensor:
+        """Momentum with Nesterov's look ahead, [number of values, rows, columns]."""
         directions = []
         for value in values:
-            state, slope = self.state[value], value.grad
-            assert slope is not None  # `step` chose those that have one
+            state = self.state[value]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(value)
-            state["momentum"].lerp_(slope, 1 - group["momentum"])
-            directions.append(slope.lerp(state["momentum"], group["momentum"]).reshape(shape))
-        size = 0.2 * max(shape) ** 0.5
-        for value, update in zip(values, orthogonalise(torch.stack(directions)), strict=True):
-            value.mul_(1 - group["lr"] * group["decay"])
-            value.add_(update.reshape(value.shape), alpha=-group["lr"] * size)
+            state["momentum"].lerp_(value.grad, 1 - group["momentum"])
+            directions.append(value.grad.lerp(state["momentum"], group["momentum"]).reshape(shape))
+        return torch.stack(directions)
+
+
+def orthogonalise_shared(stacks: dict[tuple[int, int], torch.Tensor]) -> dict[tuple[int, int], torch.Tensor]:
+    """`orthogonalise` of every stack, each process doing its share: it takes as long as the forward pass of a batch."""
+    updates = {shape: torch.zeros_like(stack) for shape, stack in stacks.items()}
+    for turn, (shape, stack) in enumerate(stacks.items()):
+        rows = parallel.own_rows(turn)
+        if len(stack[rows]):
+            updates[shape][rows] = orthogonalise(stack[rows])
+    parallel.add_up(list(updates.values()))
+    return updates
+
+
+def _apply(values: list[torch.Tensor], updates: torch.Tensor, shape: tuple[int, int], group: dict[str, Any]) -> None:
+    size = 0.2 * max(shape) ** 0.5
+    for value, update in zip(values, updates, strict=True):
+        value.mul_(1 - group["lr"] * group["decay"])
+        value.add_(update.reshape(value.shape), alpha=-group["lr"] * size)
 
 
 class Pair:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from transformers import CLIPTokenizer
 
-from training.toy import photos
+from training.toy import parallel, photos
 from training.toy.cutouts import load_cutouts, render_jobs, run_blender
 from training.toy.dataset import Pictures, shard_path, write_shard, write_validation
 from training.toy.judge import JudgeRecipe, train_judge
@@ -82,8 +82,12 @@ def make_vae(work: Work, steps: int, decoder_steps: int) -> None:
         cache_latents(vae, work.pictures, work.latents, lambda done: bar.update(task, completed=done))
 
 
-def make_unet(work: Work, minutes: float, pictures: int) -> None:
-    """Trains the denoiser for `minutes`."""
+def make_unet(work: Work, minutes: float, pictures: int, processes: int) -> None:
+    """Trains the denoiser for `minutes`, in several processes."""
+    parallel.run(processes, _train_unet, work, minutes, pictures)
+
+
+def _train_unet(work: Work, minutes: float, pictures: int) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(work.tokenizer)
     vae = AutoencoderKL.from_pretrained(work.vae / "final").eval()
     data = LatentSet.open(work.latents)
@@ -110,11 +114,17 @@ def make_export(work: Work, out: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(work.tokenizer)
     vae = AutoencoderKL.from_pretrained(work.vae / "final").eval()
     model, steps = averaged_model(work.unet, tokenizer)
-    export_base(out, model, vae, tokenizer, work.tokenizer)
+    export_base(out, model, vae, work.tokenizer)
     (out / "ATTRIBUTION.md").write_text(attributions(work.furniture), encoding="utf-8")
-    curves = {"vae": read_curve(work.vae / "curve.jsonl"), "unet": read_curve(work.unet / "curve.jsonl")}
-    (out / "curves.json").write_text(json.dumps(curves) + "\n", encoding="utf-8")
+    write_curves(work, out)
     console.print(f"base after {steps} steps in {out}")
+
+
+def write_curves(work: Work, out: Path) -> None:
+    """``curves.json``: both training curves; `adopt` reads from it how far the training had come."""
+    curves = {"vae": read_curve(work.vae / "curve.jsonl"), "unet": read_curve(work.unet / "curve.jsonl")}
+    lines = [f'"{name}": [\n' + ",\n".join(map(json.dumps, curve)) + "\n]" for name, curve in curves.items()]
+    (out / "curves.json").write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
 
 
 def make_score(work: Work, base: Path) -> None:

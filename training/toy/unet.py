@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from training.toy import parallel
 from training.toy.latents import LatentSet
 from training.toy.loop import (
     MovingAverage,
@@ -127,13 +128,19 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 def denoising_loss(
     model: Denoiser, latents: torch.Tensor, ids: torch.Tensor, recipe: UnetRecipe, generator: torch.Generator
 ) -> torch.Tensor:
-    """Mean squared error of the predicted noise, weighted by min-SNR (Hang et al. 2023, section 3.4, for epsilon)."""
+    """Mean squared error of the predicted noise, weighted by min-SNR (Hang et al. 2023, section 3.4, for epsilon).
+
+    Over this process's rows of the batch; what is drawn is drawn for the whole batch, so that it does not depend on
+    the number of processes.
+    """
     alphas = noise_schedule().alphas_cumprod
     count = len(latents)
     spread = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
     timestep = (spread * len(alphas)).long().clamp(max=len(alphas) - 1)  # stratified: less variance between steps
-    alpha = alphas[timestep].view(-1, 1, 1, 1)
     noise = torch.randn(latents.shape, generator=generator)
+    rows = parallel.own_rows()
+    latents, ids, timestep, noise = latents[rows], ids[rows], timestep[rows], noise[rows]
+    alpha = alphas[timestep].view(-1, 1, 1, 1)
     predicted = model(alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, timestep, ids)
     snr = (alpha / (1 - alpha)).flatten()
     weight = snr.clamp(max=recipe.min_snr) / snr
@@ -158,7 +165,8 @@ def train_unet(
     schedule = Schedule(recipe.rate, 200, recipe.steps)
     started = saved = sheeted = time.monotonic()
     running = 0.0
-    with progress_bar() as bar:
+    shown = parallel.rank() == 0
+    with progress_bar(disable=not shown) as bar:
         task = bar.add_task("U-Net", total=recipe.steps, completed=first, note="")
         for step in range(first, recipe.steps):
             set_rate(optimizer.param_groups, schedule.rate(step))
@@ -167,13 +175,13 @@ def train_unet(
             running = loss if step == first else 0.99 * running + 0.01 * loss
             bar.update(task, advance=1, note=f"loss {running:.4f}")
             now = time.monotonic()
-            last = now - started > seconds or step + 1 == recipe.steps
-            if last or now - saved > recipe.every_seconds:
+            last = parallel.agreed(now - started > seconds or step + 1 == recipe.steps)
+            if shown and (last or now - saved > recipe.every_seconds):
                 save_state(work / "state.pt", model, optimizer, average, step + 1)
                 spent = round(earlier + now - started, 1)
                 append_curve(work / "curve.jsonl", pictures=(step + 1) * recipe.batch, seconds=spent, loss=running)
                 saved = now
-            if last or now - sheeted > recipe.sheet_seconds:
+            if shown and (last or now - sheeted > recipe.sheet_seconds):
                 sheet(model, average, tokenizer, vae, work / f"samples-{(step + 1) * recipe.batch:07d}.png")
                 sheeted = now
             if last:
@@ -196,6 +204,7 @@ def train_step(
     loss = denoising_loss(model, latents, ids, recipe, generator)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    parallel.average_gradients(model)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return loss.item()
