@@ -50,6 +50,12 @@ class Overloaded(ServingError):  # noqa: N818
     status = Status.RESOURCE_EXHAUSTED
 
 
+class DeadlineExceeded(ServingError):  # noqa: N818
+    """The client's timeout passed."""
+
+    status = Status.DEADLINE_EXCEEDED
+
+
 class GraphError(ServingError):
     """A graph cannot be run on the device that was asked for."""
 

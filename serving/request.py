@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from serving.deadline import Deadline
 from serving.errors import InvalidField
 from serving.fields import BytesField, ChoiceField, FloatField, IntField, RawFields, TextField
 from vico.concept import GraphSet
@@ -53,6 +55,17 @@ class GenerateRequest:
     width: int
     num_images: int
     output_format: str
+    deadline_at: float | None = None
+    """See `Deadline.at`; None = no deadline."""
+
+    @property
+    def deadline(self) -> Deadline:
+        """When the client stops waiting."""
+        return Deadline() if self.deadline_at is None else Deadline(self.deadline_at)
+
+    def due(self, deadline: Deadline) -> GenerateRequest:
+        """The same request with a deadline."""
+        return replace(self, deadline_at=deadline.at if math.isfinite(deadline.at) else None)
 
     @property
     def concept_digest(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from serving.config import ServingConfig
+from serving.deadline import Deadline
 from serving.errors import Status, WireError, internal, status_of, to_wire
 from serving.stages.stage import Stage
 from vico.errors import VicoError
@@ -50,7 +51,7 @@ class TritonAdapter:
     def _respond(self, request: Any) -> Any:
         try:
             inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            outputs = self._stage(inputs)
+            outputs = self._stage(inputs, Deadline.after(request.timeout()))
             tensors = [self._pb.Tensor(name, array) for name, array in outputs.items()]
             return self._pb.InferenceResponse(output_tensors=tensors)
         except VicoError as error:

@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.config import ServingConfig
+from serving.deadline import Deadline
 from serving.fields import RawArray, RawFields
 from serving.photo import decode_photo, photo_to_array
 from serving.report import StageReport, Stopwatch
 from serving.request import REFERENCE_IMAGE, GenerateRequest
 from serving.runner import Runner, open_runner
 from serving.seal import Seal
-from serving.stages.stage import request_of, text_tensor
+from serving.stages.stage import NO_DEADLINE, request_of, text_tensor
 from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
 
@@ -28,7 +29,7 @@ class ImageEncoderStage:
         self._store = store
         self._seal = seal
 
-    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+    def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """See `Stage`."""
         watch = Stopwatch()
         latent = self._latent(request_of(inputs, self._seal), REFERENCE_IMAGE.read(inputs))

@@ -8,11 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serving.deadline import Deadline
 from serving.errors import InvalidField
 from serving.fields import RawArray, RawFields
 from serving.report import StageReport
 from serving.request import GenerateRequest
 from serving.seal import Seal
+
+NO_DEADLINE = Deadline()
 
 
 class Stage(Protocol):
@@ -20,11 +23,12 @@ class Stage(Protocol):
 
     name: str
 
-    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+    def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """Serve one request.
 
         Args:
             inputs: by tensor name; an optional input that was not sent is absent.
+            deadline: of this call by itself; the first stage writes it into the request, which the later ones read.
 
         Returns:
             Every output of the stage by tensor name.

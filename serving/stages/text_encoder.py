@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from serving.cache import ByteLRU
 from serving.config import ServingConfig
+from serving.deadline import Deadline
 from serving.fields import RawArray, RawFields
 from serving.photo import open_photo
 from serving.registry import ConceptHead, Registry
@@ -18,7 +19,7 @@ from serving.report import Notice, StageReport, Stopwatch
 from serving.request import REFERENCE_IMAGE, GenerateRequest, parse_request
 from serving.runner import Feeds, Runner, open_runner
 from serving.seal import Seal
-from serving.stages.stage import bytes_tensor, text_tensor
+from serving.stages.stage import NO_DEADLINE, bytes_tensor, text_tensor
 from serving.store import ConceptStore
 from vico.concept import GraphSet, TokenizedPrompt, read_graphset, tokenize_prompt
 
@@ -61,10 +62,10 @@ class TextEncoderStage:
         self._tokenizer.no_padding()
         self._contexts: ByteLRU[_Key, FloatArray] = ByteLRU(context_bytes, lambda context: context.nbytes)
 
-    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+    def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """See `Stage`."""
         watch = Stopwatch()
-        request = parse_request(inputs, self._graphset)
+        request = parse_request(inputs, self._graphset).due(deadline)
         if photo := REFERENCE_IMAGE.read(inputs):
             open_photo(photo)
         resolved = self._registry.resolve(request.concept) if request.concept else None

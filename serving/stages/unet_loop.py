@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from serving.bank import SlotBank
 from serving.config import ServingConfig
+from serving.deadline import Deadline
 from serving.engine import Engine
 from serving.errors import InvalidField
 from serving.fields import RawArray, RawFields
@@ -16,7 +17,7 @@ from serving.report import StageReport, Stopwatch
 from serving.request import GenerateRequest
 from serving.runner import open_runner
 from serving.seal import Seal
-from serving.stages.stage import request_of, require_shape, text_tensor
+from serving.stages.stage import NO_DEADLINE, request_of, require_shape, text_tensor
 from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import initial_noise, make_plan
@@ -35,14 +36,14 @@ class UnetLoopStage:
         self._engine = engine
         self._seal = seal
 
-    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+    def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """See `Stage`. The request's pictures share the batch; requests come one after another."""
         watch = Stopwatch()
         request = request_of(inputs, self._seal)
         require_shape("context", inputs["context"], (2, PROMPT_TOKENS, self._graphset.context_width))
         concept = self._concept_use(request, inputs)
         specs = lane_specs(request, inputs["context"], concept, self._graphset)
-        latent = np.stack([lane.state.latent for lane in self._finished(specs)])
+        latent = np.stack([lane.state.latent for lane in self._finished(specs, request.deadline)])
         return {
             "latent": latent.astype(np.float32, copy=False),
             "unet_loop_report": text_tensor(StageReport(self.name, watch.seconds).to_json()),
@@ -60,10 +61,11 @@ class UnetLoopStage:
             raise InvalidField("reference_latent", "not what the stage before it gives", "calls of the model `vico`")
         return ConceptUse(request.concept_digest, request.image_guidance, references, position)
 
-    def _finished(self, specs: list[LaneSpec]) -> list[Lane]:
+    def _finished(self, specs: list[LaneSpec], deadline: Deadline) -> list[Lane]:
         lanes = [self._engine.submit(spec) for spec in specs]
         try:
             while not self._engine.idle:
+                deadline.check()
                 self._engine.step()
         finally:
             for lane in lanes:

@@ -9,11 +9,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from serving.config import ServingConfig
+from serving.deadline import Deadline
 from serving.fields import RawArray, RawFields
 from serving.report import StageReport, Stopwatch, build_info
 from serving.runner import Runner, open_runner
 from serving.seal import Seal
-from serving.stages.stage import bytes_tensor, report_of, request_of, require_shape, text_tensor
+from serving.stages.stage import NO_DEADLINE, bytes_tensor, report_of, request_of, require_shape, text_tensor
 from vico.concept import read_graphset
 
 EARLIER = ("text_encoder", "image_encoder", "unet_loop")
@@ -35,10 +36,11 @@ class VaeDecoderStage:
         self._vae_factor = vae_factor
         self._seal = seal
 
-    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+    def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """See `Stage`."""
         watch = Stopwatch()
         request = request_of(inputs, self._seal)
+        request.deadline.check()
         sides = (request.height // self._vae_factor, request.width // self._vae_factor)
         require_shape("latent", inputs["latent"], (request.num_images, None, *sides))
         images = [encode_image(pixels, request.output_format) for pixels in self._decode(inputs["latent"])]

@@ -49,6 +49,13 @@ def test_a_photo_travels(client: Any) -> None:
     assert with_photo.tobytes() != without.tobytes()
 
 
+def test_nobody_works_for_a_client_that_stopped_waiting(client: Any) -> None:
+    with pytest.raises(vico_client.DeadlineExceeded):
+        client.generate("a dog", steps=100, num_images=8, timeout=0.5)
+    # those 800 lane steps take several times this timeout; the next request does not queue behind them
+    assert client.generate("a dog", steps=1, timeout=5)
+
+
 def test_the_asyncio_client(server: Served) -> None:
     async def both() -> list[Any]:
         async with vico_client.AsyncClient(server.address, timeout=60) as client:

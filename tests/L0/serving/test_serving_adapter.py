@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from serving.config import VARIABLE, ServingConfig
+from serving.deadline import Deadline
 from serving.errors import (
     ConceptRefused,
+    DeadlineExceeded,
     GraphError,
     InvalidField,
     LaunchError,
@@ -21,6 +24,7 @@ from serving.errors import (
 )
 from serving.fields import RawArray, RawFields
 from serving.seal import Seal
+from serving.stages.stage import NO_DEADLINE
 from serving.triton_adapter import TritonAdapter
 from vico.errors import ConceptError, PromptError, SamplerError, VicoError
 
@@ -54,6 +58,10 @@ class FakeTensor:
 class FakeRequest:
     tensors: list[FakeTensor]
     id: str = ""
+    microseconds: int = 0
+
+    def timeout(self) -> int:
+        return self.microseconds
 
     def inputs(self) -> list[FakeTensor]:
         return self.tensors
@@ -76,8 +84,10 @@ class FakeStage:
 
     name = "fake"
 
-    def __call__(self, inputs: RawFields) -> dict[str, RawArray]:
+    def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         x = float(inputs["x"][0])
+        if deadline.at < time.monotonic() + 1:
+            raise DeadlineExceeded("timeout", "is short", "longer")
         if x == -1:
             raise InvalidField("x", "is\nnegative", "more")
         if x == -2:
@@ -99,6 +109,15 @@ def test_every_request_gets_its_own_answer() -> None:
         "x: is negative; accepted: more",
         PB.TritonError.INVALID_ARG,
     )
+
+
+def test_the_timeout_reaches_the_stage() -> None:
+    short, long = requests(1, 1)
+    short.microseconds, long.microseconds = 300_000, 60_000_000
+    refused, served = TritonAdapter(PB, FakeStage()).execute([short, long])
+    assert refused.error.code == PB.TritonError.UNAVAILABLE
+    assert refused.error.message.endswith("[DEADLINE_EXCEEDED]")
+    assert served.error is None
 
 
 @pytest.mark.parametrize("value", [-2, -3])

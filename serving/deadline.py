@@ -1,0 +1,27 @@
+"""When nobody waits any longer: the client's timeout, as a moment on a clock that all processes of the host share."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from serving.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment after which a request's work is for nobody."""
+
+    at: float = math.inf
+    """Seconds of CLOCK_MONOTONIC, which does not jump; infinite = none."""
+
+    @staticmethod
+    def after(microseconds: int) -> Deadline:
+        """From now; 0 = none, as in Triton's request parameter `timeout`."""
+        return Deadline(time.monotonic() + microseconds / 1e6) if microseconds else Deadline()
+
+    def check(self) -> None:
+        """Raise DeadlineExceeded if the moment has passed."""
+        if time.monotonic() > self.at:
+            raise DeadlineExceeded("timeout", "it passed before the pictures were done", "a longer one")
