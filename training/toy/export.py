@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
 import numpy.typing as npt
-import torch
-from transformers import CLIPTokenizer
 
 from training.toy.catalogue import Model, load_catalogue
-from training.toy.parts import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
+from training.toy.parts import AutoencoderKL, PNDMScheduler
 from training.toy.sampling import noise_schedule
 from training.toy.unet import Denoiser
 from training.toy.vocabulary import THINGS, held_out_scenes
 
 
-def assemble(model: Denoiser, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
-    """The parts as a Stable Diffusion 1.x pipeline with SD 1.x's scheduler configuration."""
+def scheduler_of_the_family() -> PNDMScheduler:
+    """Stable Diffusion 1.x's scheduler configuration."""
     schedule = noise_schedule().config
     kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "set_alpha_to_one", "steps_offset")
-    scheduler = PNDMScheduler(**{key: schedule[key] for key in kept}, skip_prk_steps=True, clip_sample=False)
-    return StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=model.text_encoder,
-        tokenizer=tokenizer,
-        unet=model.unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    scheduler = PNDMScheduler(**{key: schedule[key] for key in kept}, skip_prk_steps=True)
+    scheduler.register_to_config(clip_sample=False)  # for the schedulers that are made from this configuration
+    return scheduler
 
 
-def export_base(folder: Path, model: Denoiser, vae: AutoencoderKL, tokenizer: CLIPTokenizer, tokens: Path) -> None:
-    """Saves the base to `folder`; the tokenizer's files are copied from `tokens` as they were trained."""
-    pipeline = assemble(model, vae, tokenizer).to(dtype=torch.float16)
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    for stale in (folder / "tokenizer").iterdir():
-        stale.unlink()
-    for file in tokens.iterdir():
-        (folder / "tokenizer" / file.name).write_bytes(file.read_bytes())
+def model_index() -> dict[str, Any]:
+    """``model_index.json``: tells diffusers the class of each folder."""
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+def export_base(folder: Path, model: Denoiser, vae: AutoencoderKL, tokens: Path) -> None:
+    """Saves the base to `folder` as fp16; the tokenizer's files are copied from `tokens` as they were trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, part in (("unet", model.unet), ("text_encoder", model.text_encoder), ("vae", vae)):
+        part.half().save_pretrained(folder / name, safe_serialization=True)
+    scheduler_of_the_family().save_pretrained(folder / "scheduler")
+    shutil.copytree(tokens, folder / "tokenizer", dirs_exist_ok=True)
     pairs = {thing.name: held_out_scenes(number) for number, thing in enumerate(THINGS)}
-    (folder / "held-out-pairs.json").write_text(json.dumps(pairs, indent=0) + "\n", encoding="utf-8")
+    for name, content in (("model_index", model_index()), ("held-out-pairs", pairs)):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def attributions(furniture: Path) -> str:

@@ -55,11 +55,12 @@ class Muon(torch.optim.Optimizer):
         """Momentum with Nesterov's look ahead, [number of values, rows, columns]."""
         directions = []
         for value in values:
-            state = self.state[value]
+            state, slope = self.state[value], value.grad
+            assert slope is not None  # `step` chose those that have one
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(value)
-            state["momentum"].lerp_(value.grad, 1 - group["momentum"])
-            directions.append(value.grad.lerp(state["momentum"], group["momentum"]).reshape(shape))
+            state["momentum"].lerp_(slope, 1 - group["momentum"])
+            directions.append(slope.lerp(state["momentum"], group["momentum"]).reshape(shape))
         return torch.stack(directions)
 
 

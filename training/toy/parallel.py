@@ -18,7 +18,7 @@ def run(processes: int, work: Callable[..., None], *arguments: Any) -> None:
         work(*arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_process, (processes, str(Path(folder) / "meet"), work, arguments), nprocs=processes)  # type: ignore[no-untyped-call]
+        mp.spawn(_process, (processes, str(Path(folder) / "meet"), work, arguments), nprocs=processes)  # type: ignore[attr-defined, no-untyped-call]
 
 
 def rank() -> int:
@@ -48,7 +48,7 @@ def add_up(tensors: list[torch.Tensor]) -> None:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+    for tensor, total in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(total.view_as(tensor))
 
 

@@ -34,16 +34,7 @@ if TYPE_CHECKING:
 
     class PNDMScheduler(_Part):
         """diffusers' class of this name."""
-
-    class StableDiffusionPipeline(_Part):
-        """diffusers' class of this name."""
 else:
-    from diffusers import (
-        AutoencoderKL,
-        DDIMScheduler,
-        PNDMScheduler,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
-    )
+    from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 
-__all__ = ["AutoencoderKL", "DDIMScheduler", "PNDMScheduler", "StableDiffusionPipeline", "UNet2DConditionModel"]
+__all__ = ["AutoencoderKL", "DDIMScheduler", "PNDMScheduler", "UNet2DConditionModel"]
