@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ def make_tensors(
     latent: int = 4,
     dtype: str = "float32",
     scale: float = 0.2,
-) -> dict[str, npt.NDArray[np.floating]]:
+) -> dict[str, npt.NDArray[np.floating[Any]]]:
     """Random tensors of a concept for `sites`; `latent` is the side of its reference latent."""
     random = np.random.default_rng(seed)
     shapes: dict[str, tuple[int, ...]] = {"token_embedding": (vectors, width), "references": (1, 4, latent, latent)}
