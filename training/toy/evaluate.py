@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from training.toy.card import write_card
 from training.toy.export import load_photos
 from training.toy.judge import Judge
 from training.toy.parts import AutoencoderKL, UNet2DConditionModel
@@ -40,10 +41,10 @@ def evaluate(base: Path, judge: Judge, world: World, validation: npt.NDArray[np.
     text_encoder = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32)
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     plans = evaluation_plans()
-    generated = sample(unet, text_encoder, vae, tokenizer, [plan.caption for plan in plans], SEED)
     real = real_pictures(world, plans)
     concepts = load_photos(photos, SIZE)
     spent = json.loads((base / "curves.json").read_text(encoding="utf-8"))["unet"][-1]
+    generated = sample(unet, text_encoder, vae, tokenizer, [plan.caption for plan in plans], SEED)
     score = Score(
         pictures_seen=spent["pictures"],
         seconds=spent["seconds"],
@@ -60,4 +61,5 @@ def evaluate(base: Path, judge: Judge, world: World, validation: npt.NDArray[np.
     plot_history(base)
     chosen = grid_choice(len(plans))
     save_sheet(base / "grid.png", generated[chosen], [plans[i].caption for i in chosen])
+    write_card(base)
     return asdict(score)

@@ -49,6 +49,8 @@ def export_base(folder: Path, model: Denoiser, vae: AutoencoderKL, tokens: Path)
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (("unet", model.unet), ("text_encoder", model.text_encoder), ("vae", vae)):
         part.half().save_pretrained(folder / name, safe_serialization=True)
+    config = folder / "text_encoder" / "config.json"  # transformers loads in the stored type, diffusers in float32
+    config.write_text(config.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8")
     scheduler_of_the_family().save_pretrained(folder / "scheduler")
     shutil.copytree(tokens, folder / "tokenizer", dirs_exist_ok=True)
     pairs = {thing.name: held_out_scenes(number) for number, thing in enumerate(THINGS)}
@@ -93,6 +95,6 @@ def load_photos(folder: Path, size: int) -> npt.NDArray[np.uint8]:
     """Every sample photo, scaled to `size`, [N, size, size, 3]."""
     from PIL import Image
 
-    paths = sorted(folder.glob("*/*.jpg"))
+    paths = sorted(folder.rglob("*.jpg"))
     scaled = [Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BOX) for path in paths]
     return np.stack([np.asarray(picture) for picture in scaled])

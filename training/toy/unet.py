@@ -62,7 +62,7 @@ class UnetRecipe:
     average: float = 0.998
     seed: int = 0
     every_seconds: float = 240.0  # between checkpoints
-    sheet_seconds: float = 600.0  # between sample sheets
+    sheet_seconds: float | None = 600.0  # between sample sheets; None for none
 
     @property
     def steps(self) -> int:
@@ -181,7 +181,7 @@ def train_unet(
                 spent = round(earlier + now - started, 1)
                 append_curve(work / "curve.jsonl", pictures=(step + 1) * recipe.batch, seconds=spent, loss=running)
                 saved = now
-            if shown and (last or now - sheeted > recipe.sheet_seconds):
+            if shown and recipe.sheet_seconds and (last or now - sheeted > recipe.sheet_seconds):
                 sheet(model, average, tokenizer, vae, work / f"samples-{(step + 1) * recipe.batch:07d}.png")
                 sheeted = now
             if last:

@@ -29,9 +29,9 @@ from training.toy.sheets import save_sheet
 class VaeRecipe:
     """How the VAE is trained."""
 
-    steps: int = 2000
+    steps: int = 560
     batch: int = 8
-    rate: float = 2e-3
+    rate: float = 3e-3
     kl_weight: float = 1e-6  # of the KL summed over the latent, relative to the squared error a pixel
     average: float = 0.995
     seed: int = 0

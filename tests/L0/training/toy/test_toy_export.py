@@ -52,7 +52,7 @@ def test_an_exported_base_is_adopted_sampled_and_trained_on(base: Path, tmp_path
     assert np.abs(pictures[1].astype(int) - again[0]).max() <= 2  # a picture does not depend on its batch
 
     data = LatentSet(np.zeros((32, 4, 16, 16), dtype=np.float16), ("a cat",) * 32)
-    train_unet(data, tokenizer, vae, work.unet, UnetRecipe(), seconds=0.0)
+    train_unet(data, tokenizer, vae, work.unet, UnetRecipe(sheet_seconds=None), seconds=0.0)
     assert averaged_model(work.unet, tokenizer)[1] == steps + 1
     assert len(read_curve(work.unet / "curve.jsonl")) == 2
     with pytest.raises(FileExistsError, match="holds a training already"):
