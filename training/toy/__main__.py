@@ -52,7 +52,7 @@ def unet(
     minutes: Annotated[float, typer.Option(help="Time to train in this run.")] = 60.0,
     pictures: Annotated[
         int, typer.Option(help="Pictures to see over all runs: sets the learning rate's fall.")
-    ] = 120_000,
+    ] = 72_000,
     processes: Annotated[int, typer.Option(min=1, help="Processes of one thread that share the work.")] = 2,
 ) -> None:
     """Train the denoiser and the text encoder for a while; run again to go on."""

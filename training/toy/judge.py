@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from training.toy.dataset import Pictures, read_plans
 from training.toy.loop import Schedule, load_checkpoint, progress_bar, save_checkpoint, set_rate
@@ -140,6 +141,18 @@ def _fit(
             if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
                 saved = {"judge": judge.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
                 save_checkpoint(work / "judge.pt", saved)
+
+
+def save_judge(judge: Judge, path: Path) -> None:
+    """Writes the judge as fp16, so that later bases are measured by the same one."""
+    save_file({name: value.half() for name, value in judge.state_dict().items()}, path)
+
+
+def load_judge(path: Path) -> Judge:
+    """Reads what `save_judge` wrote."""
+    judge = Judge()
+    judge.load_state_dict(load_file(path))
+    return judge.eval()
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 from training.toy import parallel, photos
 from training.toy.cutouts import load_cutouts, render_jobs, run_blender
 from training.toy.dataset import Pictures, shard_path, write_shard, write_validation
-from training.toy.judge import JudgeRecipe, train_judge
+from training.toy.judge import JudgeRecipe, load_judge, save_judge, train_judge
 from training.toy.latents import LatentSet, cache_latents, normalise
 from training.toy.loop import progress_bar, read_curve
 from training.toy.parts import AutoencoderKL
@@ -132,6 +132,8 @@ def make_score(work: Work, base: Path) -> None:
     from training.toy.evaluate import evaluate
 
     torch.manual_seed(0)
-    judge = train_judge(work.pictures, work.judge, JudgeRecipe())
+    if not (base / "judge.safetensors").exists():
+        save_judge(train_judge(work.pictures, work.judge, JudgeRecipe()), base / "judge.safetensors")
+    judge = load_judge(base / "judge.safetensors")
     result = evaluate(base, judge, load_world(work, seed=2), np.load(work.pictures / "validation.npy"), PHOTOS)
     console.print_json(json.dumps(result))

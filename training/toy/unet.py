@@ -53,7 +53,7 @@ SHEET_PROMPTS = (
 class UnetRecipe:
     """How the denoiser is trained."""
 
-    pictures: int = 120_000  # seen in all, over every run: the length of the learning-rate schedule
+    pictures: int = 72_000  # seen in all, over every run: the length of the learning-rate schedule
     batch: int = 16
     rate: float = 2e-3
     weight_decay: float = 0.01

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.toy.judge import Judge, judge_logits, soften
+from training.toy.judge import Judge, judge_logits, load_judge, save_judge, soften
 from training.toy.latents import SCALING_FACTOR, LatentSet, encode, normalise
 from training.toy.loop import MovingAverage, Schedule, load_checkpoint, save_checkpoint
 from training.toy.muon import muon_for, orthogonalise
@@ -104,9 +104,12 @@ def test_an_epoch_shows_every_picture_once_and_a_step_is_always_the_same() -> No
     assert data.batch(0, 0, 4)[1] != data.batch(0, 3, 4)[1]
 
 
-def test_judge_shapes_and_augmentation() -> None:
+def test_judge_shapes_and_augmentation(tmp_path: Path) -> None:
     pictures = np.zeros((2, 64, 64, 3), dtype=np.uint8)
-    things, scenes = judge_logits(Judge().eval(), pictures)
+    judge = Judge().eval()
+    things, scenes = judge_logits(judge, pictures)
+    save_judge(judge, tmp_path / "judge.safetensors")
+    np.testing.assert_allclose(judge_logits(load_judge(tmp_path / "judge.safetensors"), pictures)[0], things, atol=1e-2)
     assert things.shape[1] >= 84
     assert scenes.shape == (2, 14)
     for number in range(20):
