@@ -17,6 +17,7 @@ from training.toy.paths import BASE, DEFAULT_WORK, PHOTOS, Work
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
 WorkOption = Annotated[Path, typer.Option("--work", help="Folder of caches and checkpoints.")]
+BaseOption = Annotated[Path, typer.Option("--base", help="Folder of the base.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 
 
@@ -29,9 +30,7 @@ def data(
 
 
 @app.command()
-def adopt(
-    work: WorkOption = DEFAULT_WORK, base: Annotated[Path, typer.Option(help="Base to go on from.")] = BASE
-) -> None:
+def adopt(work: WorkOption = DEFAULT_WORK, base: BaseOption = BASE) -> None:
     """Fill an empty work folder from a base, so that its training goes on elsewhere; run before `vae` and `unet`."""
     adopt_base(base, Work(work))
 
@@ -68,7 +67,7 @@ def judge(
 
 
 @app.command()
-def score(work: WorkOption = DEFAULT_WORK, base: OutOption = BASE) -> None:
+def score(work: WorkOption = DEFAULT_WORK, base: BaseOption = BASE) -> None:
     """Score a base on held-out prompts: score.json, score-history.json and .png, grid.png in its folder."""
     stages.make_score(Work(work), base)
 

@@ -58,7 +58,7 @@ A classifier that learnt from the world's ground truth alone names what it sees:
 
 VAE, mode of the latent: **{score["vae_psnr_world"]:.2f} dB** on unseen pictures of the world (target 25),
 {score["vae_psnr_photos"]:.2f} dB on the photos of objects it never saw, at 64 pixels.
-The grid shows every third prompt, chosen before any picture was seen.
+The grid shows about every third prompt, chosen before any picture was seen.
 """
 
 
