@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 from rich.console import Console
-from vico_client import Client
+from vico_client import Client, GenerateOptions
 
 from examples.grid import Row, draw_grid
 
@@ -29,6 +29,8 @@ PROMPTS = (
     "a photo of {} on a red carpet",
     "a photo of {} on the grass",
 )
+GUIDANCE_SCALE = 4.0
+"""The toy base's; Stable Diffusion's usual 7.5 is too much for it (training/README.md)."""
 console = Console()
 
 
@@ -82,12 +84,13 @@ def _generate(demo: Demo, address: str, seeds: int) -> list[Row]:
     with Client(address, timeout=120) as client:
         for number, prompt in enumerate(PROMPTS):
             reference = Image.open(demo.photos[number % len(demo.photos)])
-            plain = client.generate(prompt.format(f"a {demo.init_word}"), num_images=seeds - 1 or 1, seed=number)
-            own = client.generate(prompt.format("*"), concept=demo.concept, num_images=seeds, seed=number)
+            same: GenerateOptions = {"seed": number, "guidance_scale": GUIDANCE_SCALE}
+            plain = client.generate(prompt.format(f"a {demo.init_word}"), num_images=seeds - 1 or 1, **same)
+            own = client.generate(prompt.format("a *"), concept=demo.concept, num_images=seeds, **same)
             for index, image in enumerate(own):
                 image.save(demo.out / f"{number}-{index}.png")
-            rows.append(Row(prompt.format("*"), reference, plain, own))
-            console.print(f"  {prompt.format('*')}")
+            rows.append(Row(prompt.format("a *"), reference, plain, own))
+            console.print(f"  {prompt.format('a *')}")
     return rows
 
 
