@@ -11,14 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from PIL import Image
 from rich.console import Console
-from vico_client import Client, GenerateOptions
+from vico_client import Client, GenerateRequest
 
 from examples.grid import Row, draw_grid
 
@@ -84,9 +84,11 @@ def _generate(demo: Demo, address: str, seeds: int) -> list[Row]:
     with Client(address, timeout=120) as client:
         for number, prompt in enumerate(PROMPTS):
             reference = Image.open(demo.photos[number % len(demo.photos)])
-            same: GenerateOptions = {"seed": number, "guidance_scale": GUIDANCE_SCALE}
-            plain = client.generate(prompt.format(f"a {demo.init_word}"), num_images=seeds - 1 or 1, **same)
-            own = client.generate(prompt.format("a *"), concept=demo.concept, num_images=seeds, **same)
+            base = GenerateRequest(
+                prompt.format(f"a {demo.init_word}"), seed=number, guidance_scale=GUIDANCE_SCALE, num_images=2
+            )
+            concept = replace(base, prompt=prompt.format("a *"), concept=demo.concept, num_images=seeds)
+            plain, own = client.send(base).images, client.send(concept).images
             for index, image in enumerate(own):
                 image.save(demo.out / f"{number}-{index}.png")
             rows.append(Row(prompt.format("a *"), reference, plain, own))

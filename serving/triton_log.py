@@ -10,7 +10,7 @@ from typing import IO
 
 _KEPT_LINES = 400
 # said by every server without a GPU
-_HARMLESS = ("CUDA", "CudaDriver", "NVML", "DCGM", "pinned system memory")
+_HARMLESS = ("CUDA", "CudaDriver", "NVML", "DCGM", "pinned system memory", "Signal (15) received")
 _FAILED_MODEL = re.compile(r"failed to load '(\w+)' version \d+: (?:\w+: )?(?:TritonModelException: )?([^\n]*)")
 
 
