@@ -44,7 +44,7 @@ lock: setup ## write requirements.lock from what is installed in .venv
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 toy-base: setup ## build the toy world and train the toy base (hours; resumes)
-	$(BIN)/python -m training.toy all
+	set -e; for step in data vae unet export score; do $(BIN)/python -m training.toy $$step; done
 
 clean: ## remove what the other targets made (not the toy world's cache)
 	rm -rf $(VENV) demo build dist
