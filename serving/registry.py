@@ -34,6 +34,8 @@ class ConceptHead:
     placeholder: str
     token_embedding: npt.NDArray[np.float32]
     """[V, D]"""
+    token_only: bool = False
+    """A learned word without image attention: its pictures are plain Stable Diffusion's."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,14 @@ class Registry:
     def _check(self, package: ConceptPackage) -> None:
         """A package may be whole and still not fit this server's graphs."""
         package.require_base(self._graphset.base_digest)
-        if package.manifest.sites != self._graphset.sites:
+        if not package.manifest.token_only and package.manifest.sites != self._graphset.sites:
             raise ConceptError("concept", "its sites are not those of the base", "a concept trained on this base")
         vectors, width = package.token_embedding.shape
         if vectors > MAX_VECTORS or width != self._graphset.context_width:
             wanted = f"1 to {MAX_VECTORS} vectors of width {self._graphset.context_width}"
             raise ConceptError("concept", f"its token embedding is {vectors} x {width}", wanted)
+        if package.manifest.token_only:
+            return
         count, _, height, width = package.references.shape
         multiple = self._graphset.size_multiple // self._graphset.vae_factor
         limit = self._graphset.max_size // self._graphset.vae_factor
@@ -147,7 +151,8 @@ class Registry:
 
 
 def _head(package: ConceptPackage) -> ConceptHead:
-    return ConceptHead(package.digest, package.manifest.placeholder, package.token_embedding.astype(np.float32))
+    manifest, embedding = package.manifest, package.token_embedding.astype(np.float32)
+    return ConceptHead(package.digest, manifest.placeholder, embedding, manifest.token_only)
 
 
 def _stale(entry: _Entry) -> tuple[Notice, ...]:

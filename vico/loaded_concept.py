@@ -19,8 +19,8 @@ class LoadedConcept:
 
     placeholder: str
     token_embedding: Tensor  # [V, D]
-    blocks: Sequence[Mapping[str, Tensor]]  # per site: the twenty tensors, without a batch dimension
-    references: Tensor  # [R, 4, h, w] clean latents, scaled
+    blocks: Sequence[Mapping[str, Tensor]]  # per site: the twenty tensors, without a batch dimension; none: token only
+    references: Tensor  # [R, 4, h, w] clean latents, scaled; R = 0 if token only
 
 
 def load_concept(base: Base, package: ConceptPackage, *, force: bool = False) -> LoadedConcept:
@@ -31,7 +31,8 @@ def load_concept(base: Base, package: ConceptPackage, *, force: bool = False) ->
     """
     if not force:
         package.require_base(base.digest)
-    if package.manifest.sites != base.site_specs or package.token_embedding.shape[1] != base.context_width:
+    fits = package.manifest.token_only or package.manifest.sites == base.site_specs
+    if not fits or package.token_embedding.shape[1] != base.context_width:
         raise ConceptError(
             "concept", f"{package.manifest.id!r} does not fit this base's sites or text width", base.name
         )
@@ -42,6 +43,8 @@ def load_concept(base: Base, package: ConceptPackage, *, force: bool = False) ->
     return LoadedConcept(
         placeholder=package.manifest.placeholder,
         token_embedding=loaded(package.token_embedding),
-        blocks=[{k: loaded(v) for k, v in package.image_attention(site.name).items()} for site in base.sites],
+        blocks=[
+            {k: loaded(v) for k, v in package.image_attention(site.name).items()} for site in package.manifest.sites
+        ],
         references=loaded(package.references),
     )

@@ -119,7 +119,7 @@ def _predict(
     rows = repeat(latent, "n c h w -> (g n) c h w", g=halves)
     times = torch.full((halves * n,), timestep, device=base.device)
     context = repeat(prompted.context, "g t d -> (g n) t d", n=n)
-    if concept is None:
+    if concept is None or not concept.blocks:
         noise = predict_noise(base.unet, rows, times, context)
     else:
         features, masks = _references(base, prompted, concept, timestep)

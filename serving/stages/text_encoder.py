@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,9 @@ class TextEncoderStage:
         head = resolved.head if resolved else None
         if head is not None:
             request = request.resolved(head.digest)
+            if head.token_only:
+                # without strength every later stage takes the concept for its word alone
+                request = replace(request, image_guidance=0.0)
         negative, positive = self._tokenized(request, head)
         warnings = (resolved.warnings if resolved else ()) + _truncations(negative, positive)
         context = np.stack(self._encode([_Row(negative, None), _Row(positive, head)]))

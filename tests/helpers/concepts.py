@@ -37,6 +37,16 @@ def make_tensors(
     return tensors
 
 
+def make_token_only(
+    folder: Path, concept_id: str = "word", *, base: str = BASE_DIGEST, width: int = 6, vectors: int = 1
+) -> Path:
+    """Write a concept that is a learned word and nothing else; returns its path."""
+    path = folder / f"{concept_id}.safetensors"
+    embedding = make_tensors((), width=width, vectors=vectors)["token_embedding"]
+    write_package(path, make_manifest(concept_id, (), base), {"token_embedding": embedding})
+    return path
+
+
 def make_manifest(concept_id: str = "toy", sites: tuple[SiteSpec, ...] = SITES, base: str = BASE_DIGEST) -> Manifest:
     """A manifest for `sites`, its tensor table still empty."""
     return Manifest(id=concept_id, init_word="toy", base_digest=base, sites=sites, tensors={})

@@ -57,7 +57,8 @@ class Manifest:
     init_word: str
     """The word whose embedding the token began as."""
     base_digest: Digest
-    sites: Annotated[tuple[SiteSpec, ...], Field(min_length=1)]
+    sites: tuple[SiteSpec, ...]
+    """Empty: the concept is its word alone (Textual Inversion), without image attention and references."""
     tensors: Mapping[str, TensorSpec]
     placeholder: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^\S+$")] = "*"
     base_name: str = ""
@@ -71,6 +72,11 @@ class Manifest:
     licence: str = ""
     """Licence of the photos, and the consent of whoever is in them."""
     format_version: Literal[1] = FORMAT_VERSION
+
+    @property
+    def token_only(self) -> bool:
+        """Whether the concept is a learned word and nothing else."""
+        return not self.sites
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; equal manifests give equal text."""
@@ -111,10 +117,9 @@ def validate_concept_id(concept_id: str) -> str:
 
 def expected_shapes(sites: tuple[SiteSpec, ...]) -> dict[str, tuple[int | None, ...]]:
     """Every tensor a package for these `sites` must hold; None stands for any size from 1."""
-    shapes: dict[str, tuple[int | None, ...]] = {
-        TOKEN_EMBEDDING: (None, None),
-        REFERENCES: (None, LATENT_CHANNELS, None, None),
-    }
+    shapes: dict[str, tuple[int | None, ...]] = {TOKEN_EMBEDDING: (None, None)}
+    if sites:
+        shapes[REFERENCES] = (None, LATENT_CHANNELS, None, None)
     for site in sites:
         block = block_tensor_shapes(site.channels)
         shapes |= {image_attention_key(site.name, tensor): block[tensor] for tensor in BLOCK_TENSORS}

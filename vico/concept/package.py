@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from vico.concept.atomic import write_atomically
-from vico.concept.layout import BLOCK_TENSORS, REFERENCES, TOKEN_EMBEDDING, image_attention_key
+from vico.concept.layout import BLOCK_TENSORS, LATENT_CHANNELS, REFERENCES, TOKEN_EMBEDDING, image_attention_key
 from vico.concept.manifest import Manifest, TensorSpec, expected_shapes
 from vico.errors import ConceptError
 
@@ -40,7 +40,9 @@ class ConceptPackage:
 
     @property
     def references(self) -> Array:
-        """[R, 4, h, w]: clean latents of the reference photos, times the VAE's scaling factor."""
+        """[R, 4, h, w]: clean latents of the reference photos, times the VAE's scaling factor; R = 0 if token only."""
+        if self.manifest.token_only:
+            return np.zeros((0, LATENT_CHANNELS, 1, 1), np.float32)
         return self.tensors[REFERENCES]
 
     @property
