@@ -27,8 +27,10 @@ class ConceptUse:
     """Greater than 0."""
     references: FloatArray
     """[R, 4, h, w] clean latents; their size need not be the picture's."""
+    contexts: FloatArray
+    """[2, 77, D]: what the reference stream reads beside the negative and the positive prompt."""
     position: int
-    """Where the placeholder stands in the positive prompt; also used for the negative one."""
+    """Where the placeholder stands in the second of them; also used for the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +54,17 @@ class LaneSpec:
     @property
     def row_contexts(self) -> FloatArray:
         """[rows, 77, D]: one row without guidance (scale 1), two with it: negative, positive."""
-        return self.context[1:] if self.guidance_scale == 1.0 else self.context
+        return self._guided(self.context)
 
     @cached_property
     def streams(self) -> tuple[ReferenceStream, ...]:
         """The reference streams of the rows; empty without a concept."""
         if self.concept is None:
             return ()
-        return tuple(ReferenceStream(self.concept, context) for context in self.row_contexts)
+        return tuple(ReferenceStream(self.concept, context) for context in self._guided(self.concept.contexts))
+
+    def _guided(self, contexts: FloatArray) -> FloatArray:
+        return contexts[1:] if self.guidance_scale == 1.0 else contexts
 
 
 @dataclass(frozen=True, eq=False)

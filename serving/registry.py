@@ -14,7 +14,7 @@ import numpy.typing as npt
 from serving.errors import ConceptNotFound, ConceptRefused, Overloaded
 from serving.report import Notice
 from serving.store import ConceptStore
-from vico.concept import ConceptPackage, GraphSet, validate_concept_id
+from vico.concept import ConceptPackage, GraphSet, ReferenceContext, validate_concept_id
 from vico.errors import ConceptError, VicoError
 
 MAX_VECTORS = 16
@@ -36,6 +36,8 @@ class ConceptHead:
     """[V, D]"""
     token_only: bool = False
     """A learned word without image attention: its pictures are plain Stable Diffusion's."""
+    reference_context: ReferenceContext = "prompt"
+    """What the reference stream reads."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Registry:
 
 def _head(package: ConceptPackage) -> ConceptHead:
     manifest, embedding = package.manifest, package.token_embedding.astype(np.float32)
-    return ConceptHead(package.digest, manifest.placeholder, embedding, manifest.token_only)
+    return ConceptHead(package.digest, manifest.placeholder, embedding, manifest.token_only, manifest.reference_context)
 
 
 def _stale(entry: _Entry) -> tuple[Notice, ...]:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vico.base import Base
+from vico.concept import reference_prompt
 from vico.loaded_concept import LoadedConcept
 from vico.streams import reference_features
 from vico.text import encode_prompts, tokenize_prompts
@@ -26,10 +27,10 @@ def mask_pictures(
 ) -> list[list[Image.Image]]:
     """Per photo and per site: the photo with every patch outside the mask darkened.
 
-    latents [P, 4, h, w] of the photos; the prompt is "a photo of a <placeholder>".
+    latents [P, 4, h, w] of the photos; the prompt is `reference_prompt`, whatever the concept's `reference_context`.
     """
     prompts = tokenize_prompts(
-        base, [f"a photo of a {concept.placeholder}"], concept.placeholder, concept.token_embedding.shape[0]
+        base, [reference_prompt(concept.placeholder)], concept.placeholder, concept.token_embedding.shape[0]
     )
     context = encode_prompts(
         base.text_encoder, prompts.input_ids, prompts.placeholder_position, concept.token_embedding[None]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vico.base import Base
-from vico.concept import ConceptPackage
+from vico.concept import ConceptPackage, ReferenceContext
 from vico.errors import ConceptError
 
 
@@ -21,6 +21,7 @@ class LoadedConcept:
     token_embedding: Tensor  # [V, D]
     blocks: Sequence[Mapping[str, Tensor]]  # per site: the twenty tensors, without a batch dimension; none: token only
     references: Tensor  # [R, 4, h, w] clean latents, scaled; R = 0 if token only
+    reference_context: ReferenceContext = "prompt"  # what the reference stream reads
 
 
 def load_concept(base: Base, package: ConceptPackage, *, force: bool = False) -> LoadedConcept:
@@ -47,4 +48,5 @@ def load_concept(base: Base, package: ConceptPackage, *, force: bool = False) ->
             {k: loaded(v) for k, v in package.image_attention(site.name).items()} for site in package.manifest.sites
         ],
         references=loaded(package.references),
+        reference_context=package.manifest.reference_context,
     )

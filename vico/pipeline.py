@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vico.base import Base
-from vico.concept import tokenize_prompt
+from vico.concept import TokenizedPrompt, reference_prompt, tokenize_prompt
 from vico.errors import VicoError
 from vico.loaded_concept import LoadedConcept
 from vico.sampling import SamplerState, advance, guide, initial_noise, make_plan
@@ -47,7 +47,8 @@ class _Prompted:
     """The halves of guidance, negative first; one row without guidance."""
 
     context: Tensor  # [G, 77, D]
-    attention_position: Tensor  # [G]: the prompt's in both halves
+    reference_context: Tensor  # [K, 77, D] what the reference stream reads: K = G, or one row that the halves share
+    attention_position: Tensor  # [K]: the mask's, one number throughout
 
 
 @torch.no_grad()
@@ -59,7 +60,8 @@ def generate(
 ) -> list[Image.Image]:
     """Make `request.num_images` RGB pictures; `on_step(done, of)` is called after every step.
 
-    With a concept, both halves of guidance attend to the reference stream, as published.
+    With a concept, both halves of guidance attend to the reference stream, as published; the stream reads each half's
+    prompt, or for both the fixed one of the concept (`LoadedConcept.reference_context`).
 
     Raises:
         PipelineError: a number is out of range.
@@ -130,8 +132,8 @@ def _predict(
             rows,
             times,
             context,
-            [repeat(f, "g m c -> (g n) m c", n=n) for f in features],
-            [repeat(m, "g m -> (g n) m", n=n) for m in masks],
+            [_for_rows(f, halves * n) for f in features],
+            [_for_rows(m, halves * n) for m in masks],
             torch.full((halves * n,), request.image_guidance, device=base.device, dtype=base.dtype),
         )
     if halves == 1:
@@ -143,33 +145,48 @@ def _predict(
 def _references(
     base: Base, prompted: _Prompted, concept: LoadedConcept, timestep: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Per site the features [G, R·N, C] and mask [G, R·N] of all references, side by side as one row of tokens."""
-    halves, r = prompted.context.shape[0], concept.references.shape[0]
+    """Per site the features [K, R·N, C] and mask [K, R·N] of all references, side by side as one row of tokens."""
+    k, r = prompted.reference_context.shape[0], concept.references.shape[0]
     sites = reference_features(
         base.unet,
         base.sites,
-        repeat(concept.references, "r c h w -> (g r) c h w", g=halves),
-        torch.full((halves * r,), timestep, device=base.device),
-        repeat(prompted.context, "g t d -> (g r) t d", r=r),
-        repeat(prompted.attention_position, "g -> (g r)", r=r),
+        repeat(concept.references, "r c h w -> (k r) c h w", k=k),
+        torch.full((k * r,), timestep, device=base.device),
+        repeat(prompted.reference_context, "k t d -> (k r) t d", r=r),
+        repeat(prompted.attention_position, "k -> (k r)", r=r),
     )
     return (
-        [rearrange(site.features, "(g r) n c -> g (r n) c", r=r) for site in sites],
-        [rearrange(site.mask, "(g r) n -> g (r n)", r=r) for site in sites],
+        [rearrange(site.features, "(k r) n c -> k (r n) c", r=r) for site in sites],
+        [rearrange(site.mask, "(k r) n -> k (r n)", r=r) for site in sites],
     )
+
+
+def _for_rows(shared: Tensor, rows: int) -> Tensor:
+    """[K, ...] → [rows, ...]: every one for its run of rows."""
+    return shared.repeat_interleave(rows // shared.shape[0], dim=0)
 
 
 def _encode(base: Base, request: PictureRequest, concept: LoadedConcept | None) -> _Prompted:
-    vectors = 1 if concept is None else concept.token_embedding.shape[0]
-    placeholder = None if concept is None else concept.placeholder
-    spec = base.tokenizer_spec
-    rows = [tokenize_prompt(request.prompt, base.encode_text, spec, placeholder, vectors)]
+    rows = [_tokenize(base, request.prompt, concept)]
     if request.guidance_scale != 1:
-        rows.insert(0, tokenize_prompt(request.negative_prompt, base.encode_text, spec))
-    batch = prompt_batch(rows, vectors, base.device)
+        rows.insert(0, tokenize_prompt(request.negative_prompt, base.encode_text, base.tokenizer_spec))
+    halves = len(rows)
+    if concept is not None and concept.reference_context == "concept":
+        rows.append(_tokenize(base, reference_prompt(concept.placeholder), concept))
+    batch = prompt_batch(rows, 1 if concept is None else concept.token_embedding.shape[0], base.device)
     embedding = None if concept is None else repeat(concept.token_embedding, "v d -> g v d", g=len(rows))
-    context = encode_prompts(base.text_encoder, batch.input_ids, batch.placeholder_position, embedding)
-    return _Prompted(context, batch.attention_position[-1:].expand(len(rows)))
+    encoded = encode_prompts(base.text_encoder, batch.input_ids, batch.placeholder_position, embedding)
+    context, reference = encoded[:halves], encoded[halves:]
+    if not len(reference):
+        reference = context
+    return _Prompted(context, reference, batch.attention_position[-1:].expand(len(reference)))
+
+
+def _tokenize(base: Base, prompt: str, concept: LoadedConcept | None) -> TokenizedPrompt:
+    if concept is None:
+        return tokenize_prompt(prompt, base.encode_text, base.tokenizer_spec)
+    vectors = concept.token_embedding.shape[0]
+    return tokenize_prompt(prompt, base.encode_text, base.tokenizer_spec, concept.placeholder, vectors)
 
 
 def _latent_shape(base: Base, request: PictureRequest) -> tuple[int, int, int]:

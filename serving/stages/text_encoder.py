@@ -16,12 +16,12 @@ from serving.fields import RawArray, RawFields
 from serving.photo import open_photo
 from serving.registry import ConceptHead, Registry
 from serving.report import Notice, StageReport, Stopwatch
-from serving.request import REFERENCE_IMAGE, GenerateRequest, parse_request
+from serving.request import REFERENCE_IMAGE, parse_request
 from serving.runner import Feeds, Runner, open_runner
 from serving.seal import Seal
 from serving.stages.stage import NO_DEADLINE, bytes_tensor, text_tensor
 from serving.store import ConceptStore
-from vico.concept import GraphSet, TokenizedPrompt, read_graphset, tokenize_prompt
+from vico.concept import GraphSet, TokenizedPrompt, read_graphset, reference_prompt, tokenize_prompt
 
 FloatArray = npt.NDArray[np.float32]
 _Key = tuple[tuple[int, ...], tuple[int, ...], str]
@@ -40,7 +40,8 @@ class _Row:
 
 
 class TextEncoderStage:
-    """raw fields → `request`, `context` [2, 77, D] (negative, positive), `placeholder_position` [1]."""
+    """raw fields → `request`, `context` [2, 77, D] (negative, positive), and what the reference stream reads:
+    `reference_context` [2, 77, D], `placeholder_position` [1]."""
 
     name = "text_encoder"
 
@@ -75,33 +76,44 @@ class TextEncoderStage:
             if head.token_only:
                 # without strength every later stage takes the concept for its word alone
                 request = replace(request, image_guidance=0.0)
-        negative, positive = self._tokenized(request, head)
+        negative = tokenize_prompt(request.negative_prompt, self._ids, self._graphset.tokenizer)
+        positive = self._tokenized(request.prompt, head)
         warnings = (resolved.warnings if resolved else ()) + _truncations(negative, positive)
-        context = np.stack(self._encode([_Row(negative, None), _Row(positive, head)]))
+        rows = [_Row(negative, None), _Row(positive, head)]
+        read = self._reference_rows(rows, head)
+        contexts = self._encode([*rows, *read])
         return {
             "request": bytes_tensor([self._seal.close(request.to_json())]),
-            "context": context,
-            "placeholder_position": np.array([positive.attention_position], np.int64),
+            "context": np.stack(contexts[:2]),
+            "reference_context": np.stack(contexts[2:]),
+            "placeholder_position": np.array([read[1].prompt.attention_position], np.int64),
             "text_encoder_report": text_tensor(StageReport(self.name, watch.seconds, warnings).to_json()),
         }
 
-    def _tokenized(self, request: GenerateRequest, head: ConceptHead | None) -> tuple[TokenizedPrompt, TokenizedPrompt]:
+    def _reference_rows(self, rows: list[_Row], head: ConceptHead | None) -> list[_Row]:
+        """What the reference stream reads in both halves: the prompts, or the concept's own whatever is asked."""
+        if head is None or head.reference_context == "prompt":
+            return rows
+        return [_Row(self._tokenized(reference_prompt(head.placeholder), head), head)] * len(rows)
+
+    def _tokenized(self, prompt: str, head: ConceptHead | None) -> TokenizedPrompt:
         spec = self._graphset.tokenizer
-        negative = tokenize_prompt(request.negative_prompt, self._ids, spec)
         if head is None:
-            return negative, tokenize_prompt(request.prompt, self._ids, spec)
-        return negative, tokenize_prompt(request.prompt, self._ids, spec, head.placeholder, len(head.token_embedding))
+            return tokenize_prompt(prompt, self._ids, spec)
+        return tokenize_prompt(prompt, self._ids, spec, head.placeholder, len(head.token_embedding))
 
     def _ids(self, text: str) -> Sequence[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def _encode(self, rows: Sequence[_Row]) -> list[FloatArray]:
-        """[77, D] for every row; only those that were not met lately are computed."""
-        known = [self._contexts.get(row.key) for row in rows]
-        missing = [row for row, context in zip(rows, known, strict=True) if context is None]
-        computed = iter(self._run(missing) if missing else ())
-        return [next(computed) if context is None else context for context in known]
+        """[77, D] for every row; only those that were not met lately are computed, equal ones once."""
+        distinct = {row.key: row for row in rows}
+        found = {key: context for key in distinct if (context := self._contexts.get(key)) is not None}
+        missing = [row for key, row in distinct.items() if key not in found]
+        if missing:
+            found |= zip((row.key for row in missing), self._run(missing), strict=True)
+        return [found[row.key] for row in rows]
 
     def _run(self, rows: Sequence[_Row]) -> FloatArray:
         vectors = max(len(row.prompt.placeholder_positions) for row in rows) or 1

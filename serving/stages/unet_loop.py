@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class UnetLoopStage:
-    """`request`, `context`, `placeholder_position`, `reference_latent` → `latent` [n, 4, h, w]."""
+    """`request`, `context`, `reference_context`, `placeholder_position`, `reference_latent` → `latent` [n, 4, h, w]."""
 
     name = "unet_loop"
 
@@ -55,11 +55,13 @@ class UnetLoopStage:
             return None
         position = int(inputs["placeholder_position"][0])
         references = inputs["reference_latent"]
+        contexts = inputs["reference_context"]
+        require_shape("reference_context", contexts, (2, PROMPT_TOKENS, self._graphset.context_width))
         require_shape("reference_latent", references, (None, self._graphset.latent_channels, None, None))
         limit = self._graphset.max_size // self._graphset.vae_factor
         if not 0 <= position < PROMPT_TOKENS or len(references) < 1 or max(references.shape[2:]) > limit:
             raise InvalidField("reference_latent", "not what the stage before it gives", "calls of the model `vico`")
-        return ConceptUse(request.concept_digest, request.image_guidance, references, position)
+        return ConceptUse(request.concept_digest, request.image_guidance, references, contexts, position)
 
     def _finished(self, specs: list[LaneSpec], deadline: Deadline) -> list[Lane]:
         lanes = [self._engine.submit(spec) for spec in specs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from served import Caller, Served, start_server
@@ -24,7 +24,7 @@ class Exported:
     folder: Path
     graphset: GraphSet
 
-    def make_concept(self, registry: Path, concept_id: str, seed: int = 1, base: str = "") -> Path:
+    def make_concept(self, registry: Path, concept_id: str, seed: int = 1, base: str = "", **kind: Any) -> Path:
         """Write a random concept that fits this base (or claims to be of another)."""
         return make_concept(
             registry,
@@ -34,6 +34,7 @@ class Exported:
             seed=seed,
             width=self.graphset.context_width,
             latent=self.graphset.default_size // self.graphset.vae_factor,
+            **kind,
         )
 
 

@@ -140,6 +140,7 @@ def test_calling_a_stage_by_itself_gains_nothing(call: Caller) -> None:
     tensors: dict[str, Any] = {
         "request": np.array([forged], object),
         "context": np.zeros((2, 77, 32), np.float32),
+        "reference_context": np.zeros((2, 77, 32), np.float32),
         "placeholder_position": np.zeros(1, np.int64),
         "reference_latent": np.zeros((1, 4, 8, 8), np.float32),
     }

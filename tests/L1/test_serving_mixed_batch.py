@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from serving.bank import SlotBank
 from serving.config import ServingConfig
 from serving.engine import Engine
-from serving.lane import ConceptUse, Lane, LaneSpec
+from serving.lane import ConceptUse, FloatArray, Lane, LaneSpec
 from serving.references import ReferenceFeatures
 from serving.runner import OrtRunner, open_runner
 from vico.concept import ConceptPackage, read_package
@@ -54,16 +55,16 @@ def specs(exported: Exported, concepts: dict[str, ConceptPackage]) -> list[LaneS
     for k in range(10):
         package = [None, *concepts.values()][k % 4]
         random = np.random.default_rng(k)
-        use = _use(package, [1.0, 0.6][k % 2], 5 + k) if package else None
         context = random.standard_normal((2, 77, graphset.context_width)).astype(np.float32)
+        use = _use(package, [1.0, 0.6][k % 2], context, 5 + k) if package else None
         plan = make_plan(["ddim", "dpmpp_2m"][k % 2], 3 + k % 4, graphset.schedule)
         noise = initial_noise(k, 0, (4, 16, [16, 12][k % 3 == 2]))
         made.append(LaneSpec(plan, noise, context, [1.0, 7.5, 3.0][k % 3], use))
     return made
 
 
-def _use(package: ConceptPackage, strength: float, position: int) -> ConceptUse:
-    return ConceptUse(package.digest, strength, package.references.astype(np.float32), position)
+def _use(package: ConceptPackage, strength: float, context: FloatArray, position: int) -> ConceptUse:
+    return ConceptUse(package.digest, strength, package.references.astype(np.float32), context, position)
 
 
 def finish(engine: Engine, wanted: list[LaneSpec]) -> list[Lane]:
@@ -96,7 +97,7 @@ def test_no_strength_is_plain(
     spec = specs(exported, concepts)[1]
     assert spec.concept is not None
     plain = LaneSpec(spec.plan, spec.noise, spec.context, spec.guidance_scale)
-    faint = ConceptUse(spec.concept.digest, 0.0, spec.concept.references, spec.concept.position)
+    faint = replace(spec.concept, image_guidance=0.0)
     weak = LaneSpec(spec.plan, spec.noise, spec.context, spec.guidance_scale, faint)
     strong, [without], [zero] = finish(engine(), [spec])[0], finish(engine(), [plain]), finish(engine(), [weak])
     np.testing.assert_allclose(zero.state.latent, without.state.latent, atol=TOLERANCE)

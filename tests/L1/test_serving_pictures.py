@@ -54,13 +54,16 @@ def _one_torch_thread() -> None:
         {"prompt": PROMPT, "concept": "toy", "sampler": "ddim", "steps": 11, "negative_prompt": "a dog"},
         {"prompt": PROMPT, "concept": "toy", "guidance_scale": 1.0, "height": 48, "width": 20, "image_guidance": 0.5},
         {"prompt": "a * toy", "concept": "several", "steps": 8},
+        {"prompt": PROMPT, "concept": "fixed", "negative_prompt": "a dog", "num_images": 2},
+        {"prompt": "* in the snow", "concept": "fixed", "guidance_scale": 1.0, "sampler": "ddim"},
     ],
-    ids=["plain", "concept", "ddim", "no-guidance", "several-references"],
+    ids=["plain", "concept", "ddim", "no-guidance", "several-references", "fixed-context", "fixed-no-guidance"],
 )
 def test_pictures_equal_the_torch_pipeline(
     exported: Exported, tiny_base: Base, server: Served, call: Caller, fields: dict[str, Any]
 ) -> None:
     _add_several_references(exported, server)
+    exported.make_concept(server.registry, "fixed", seed=5, reference_context="concept")
     decibels = psnr(call(**fields).pixels(), from_torch(tiny_base, server, **fields))
     print(f"PSNR {decibels:.1f} dB")
     assert decibels >= 40
@@ -105,6 +108,22 @@ def test_a_reference_photo_changes_the_picture(call: Caller) -> None:
     Image.effect_noise((90, 60), 80).convert("RGB").save(file, "JPEG")
     fields = {"prompt": PROMPT, "concept": "toy", "steps": 3}
     assert call(**fields, reference_image=file.getvalue()).images != call(**fields).images
+
+
+def test_with_a_fixed_context_a_reference_photo_works_the_same_way(
+    exported: Exported, tiny_base: Base, server: Served, call: Caller
+) -> None:
+    from vico.loaded_concept import load_concept
+    from vico.pipeline import PictureRequest, encode_pictures, generate
+
+    package = read_package(exported.make_concept(server.registry, "fixed", seed=5, reference_context="concept"))
+    photo = Image.effect_noise((32, 32), 80).convert("RGB")
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    concept = replace(load_concept(tiny_base, package), references=encode_pictures(tiny_base, [photo]))
+    expected = generate(tiny_base, PictureRequest(PROMPT, steps=4), concept)[0]
+    made = call(prompt=PROMPT, concept="fixed", steps=4, reference_image=file.getvalue()).pixels()
+    assert psnr(made, np.asarray(expected)[None]) >= 40
 
 
 def test_a_long_prompt_is_cut_with_a_warning(call: Caller) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vico.concept import BLOCK_TENSORS, Manifest, SiteSpec, block_tensor_shapes, image_attention_key, write_package
+from vico.concept import (
+    BLOCK_TENSORS,
+    Manifest,
+    ReferenceContext,
+    SiteSpec,
+    block_tensor_shapes,
+    image_attention_key,
+    write_package,
+)
 
 SITES = (SiteSpec("up_blocks.0.attentions.1", 8, 2), SiteSpec("up_blocks.1.attentions.0", 4, 2))
 BASE_DIGEST = "ab" * 32
@@ -62,9 +71,11 @@ def make_concept(
     width: int = 6,
     latent: int = 4,
     scale: float = 0.2,
+    reference_context: ReferenceContext = "prompt",
 ) -> Path:
     """Write `<folder>/<concept_id>.safetensors` from random tensors; returns its path."""
     path = folder / f"{concept_id}.safetensors"
     tensors = make_tensors(sites, seed=seed, width=width, latent=latent, scale=scale)
-    write_package(path, make_manifest(concept_id, sites, base), tensors)
+    manifest = replace(make_manifest(concept_id, sites, base), reference_context=reference_context)
+    write_package(path, manifest, tensors)
     return path

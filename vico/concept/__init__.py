@@ -2,9 +2,9 @@
 
 from vico.concept.graphset import GraphSet, GraphSpec, SiteSpec, read_graphset, write_graphset
 from vico.concept.layout import BLOCK_TENSORS, block_tensor_shapes, image_attention_key
-from vico.concept.manifest import Manifest, TensorSpec, validate_concept_id
+from vico.concept.manifest import Manifest, ReferenceContext, TensorSpec, validate_concept_id
 from vico.concept.package import ConceptPackage, read_package, write_package
-from vico.concept.prompt import TokenizedPrompt, TokenizerSpec, tokenize_prompt
+from vico.concept.prompt import TokenizedPrompt, TokenizerSpec, reference_prompt, tokenize_prompt
 
 __all__ = [
     "BLOCK_TENSORS",
@@ -12,6 +12,7 @@ __all__ = [
     "GraphSet",
     "GraphSpec",
     "Manifest",
+    "ReferenceContext",
     "SiteSpec",
     "TensorSpec",
     "TokenizedPrompt",
@@ -20,6 +21,7 @@ __all__ = [
     "image_attention_key",
     "read_graphset",
     "read_package",
+    "reference_prompt",
     "tokenize_prompt",
     "validate_concept_id",
     "write_graphset",

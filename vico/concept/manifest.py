@@ -25,6 +25,8 @@ CONCEPT_ID = r"[a-z0-9][a-z0-9._-]{0,63}"
 ID_RULE = "1 to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ReferenceContext = Literal["prompt", "concept"]
+"""What the reference stream reads: each half's own prompt, or the fixed prompt of `vico.concept.reference_prompt`."""
 _CONFIG = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
 
@@ -72,6 +74,8 @@ class Manifest:
     licence: str = ""
     """Licence of the photos, and the consent of whoever is in them."""
     format_version: Literal[1] = FORMAT_VERSION
+    reference_context: ReferenceContext = "prompt"
+    """As it was in training; the published method is `prompt`."""
 
     @property
     def token_only(self) -> bool:
@@ -80,7 +84,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; equal manifests give equal text."""
-        return json.dumps(_ADAPTER.dump_python(self, mode="json"), sort_keys=True, separators=(",", ":"))
+        content = _ADAPTER.dump_python(self, mode="json")
+        if self.reference_context == "prompt":
+            # younger than the format: left out where it changes nothing, so that digests stay what they were
+            del content["reference_context"]
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Manifest:

@@ -46,6 +46,11 @@ class TokenizedPrompt:
         return self.placeholder_positions[0] if self.placeholder_positions else self.end_position
 
 
+def reference_prompt(placeholder: str) -> str:
+    """The neutral prompt of `reference_context = "concept"`; part of what a concept means, so it never changes."""
+    return f"a photo of a {placeholder}"
+
+
 def tokenize_prompt(
     prompt: str, encode: Encode, spec: TokenizerSpec, placeholder: str | None = None, vectors: int = 1
 ) -> TokenizedPrompt:

@@ -117,12 +117,12 @@ def make_spec(
     digest: str = "",
     image_guidance: float = 1.0,
     references: int = 1,
+    fixed_context: bool = False,
 ) -> LaneSpec:
     random = np.random.default_rng(seed)
-    concept = None
-    if digest:
-        latents = random.standard_normal((references, 4, 4, 4)).astype(np.float32)
-        concept = ConceptUse(digest, image_guidance, latents, position=3)
+    latents = random.standard_normal((references, 4, 4, 4)).astype(np.float32)
     context = random.standard_normal((2, 77, WIDTH)).astype(np.float32)
+    read = context[1:].repeat(2, axis=0) if fixed_context else context
+    concept = ConceptUse(digest, image_guidance, latents, read, position=3) if digest else None
     noise = initial_noise(seed, 0, (4, side, side))
     return LaneSpec(make_plan(sampler, steps, SCHEDULE), noise, context, guidance_scale, concept)

@@ -49,6 +49,7 @@ def scenarios(draw: st.DrawFn) -> list[tuple[int, dict[str, object]]]:
             "concept": st.integers(-1, 3),
             "image_guidance": st.sampled_from([0.5, 1.0]),
             "references": st.integers(1, 3),
+            "fixed_context": st.booleans(),
         }
     )
     return draw(st.lists(st.tuples(st.integers(0, 6), lane), min_size=1, max_size=9))

@@ -76,6 +76,15 @@ def test_every_part_of_the_key_counts() -> None:
     assert len(keys) == 6
 
 
+def test_halves_that_read_the_same_are_computed_once() -> None:
+    encoder = FakeReferenceEncoder()
+    halves = make_spec(digest="d" * 64, fixed_context=True).streams
+    assert len(halves) == 2
+    negative, positive = make(encoder).at([(stream, TIMESTEPS) for stream in halves])
+    assert encoder.batches == [3]
+    assert negative is positive
+
+
 def test_an_empty_mask_keeps_the_mean() -> None:
     features = np.arange(6, dtype=np.float32).reshape(3, 2)
     np.testing.assert_array_equal(keep(features, np.zeros(3, bool)), [[2, 3]])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fake_runners import GRAPHSET, WIDTH, Failing, FakeDenoiser, make_engine
+from fake_runners import GRAPHSET, WIDTH, Failing, FakeDenoiser, FakeReferenceEncoder, make_engine
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -194,6 +194,30 @@ def test_contexts_are_kept(server: Server) -> None:
     assert (replaced["context"][1] != first["context"][1]).any()
 
 
+def test_what_the_reference_stream_reads(server: Server) -> None:
+    """The prompts themselves, or in both halves the concept's own prompt whatever is asked."""
+    make_concept(server.registry_folder, "toy")
+    free = server.text({"prompt": _array("a red *"), "concept": _array("toy")})
+    np.testing.assert_array_equal(free["reference_context"], free["context"])
+    assert free["placeholder_position"].tolist() == [3]
+    make_concept(server.registry_folder, "fixed", reference_context="concept")
+    both = [server.text({"prompt": _array(p), "concept": _array("fixed")}) for p in ("* on red", "a photo of a *")]
+    np.testing.assert_array_equal(both[0]["reference_context"], both[1]["context"][[1, 1]])
+    np.testing.assert_array_equal(both[1]["reference_context"], both[1]["context"][[1, 1]])
+    assert [one["placeholder_position"].tolist() for one in both] == [[5], [5]]
+
+
+def test_reference_features_of_a_fixed_context_are_known_before_the_request(server: Server) -> None:
+    make_concept(server.registry_folder, "fixed", reference_context="concept")
+    encoder = server.engine._references._runner
+    assert isinstance(encoder, FakeReferenceEncoder)
+    server.tensors(prompt="a *", concept="fixed", steps=3)
+    assert sum(encoder.batches) == 3, "one row for both halves"
+    server.tensors(prompt="red * on a photo", negative_prompt="of", concept="fixed", steps=3)
+    server.tensors(prompt="red *", concept="fixed", steps=3, guidance_scale=1.0)
+    assert sum(encoder.batches) == 3
+
+
 def test_a_client_that_calls_a_later_stage_is_refused(server: Server) -> None:
     make_concept(server.registry_folder, "toy")
     good = server.tensors(prompt="*", concept="toy", steps=1)
@@ -205,6 +229,7 @@ def test_a_client_that_calls_a_later_stage_is_refused(server: Server) -> None:
                 stage(good | {"request": bytes_tensor([sealed])})
     wrong: list[tuple[str, npt.NDArray[Any]]] = [
         ("context", np.zeros((2, 77, WIDTH + 1), np.float32)),
+        ("reference_context", np.zeros((1, 77, WIDTH), np.float32)),
         ("reference_latent", np.zeros((0, 4, 4, 4), np.float32)),
         ("reference_latent", np.zeros((1, 4, 400, 4), np.float32)),
         ("placeholder_position", np.array([77])),

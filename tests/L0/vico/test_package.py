@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.concepts import BASE_DIGEST, SITES, make_concept, make_manifest, make_tensors
-from vico.concept import BLOCK_TENSORS, read_package, validate_concept_id, write_package
+from vico.concept import BLOCK_TENSORS, Manifest, read_package, validate_concept_id, write_package
 from vico.concept.package import read_manifest
 from vico.errors import ConceptError
 
@@ -102,6 +103,31 @@ def test_a_full_disk_leaves_the_old_package(tmp_path: Path, monkeypatch: pytest.
         make_concept(tmp_path, seed=1)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+OLD_DIGEST = "040079b41293e70eb5313a19eb8e834dece9faac80e029d739c9c04da36df7f4"
+
+
+def test_packages_older_than_the_reference_context_keep_their_digest(tmp_path: Path) -> None:
+    old = make_manifest().to_json()
+    assert "reference_context" not in old
+    assert Manifest.from_json(old).reference_context == "prompt"
+    assert Manifest.from_json(old).to_json() == old
+    # what the manifest's text hashed to before the field was there
+    assert hashlib.sha256(old.encode()).hexdigest() == OLD_DIGEST
+
+
+def test_the_reference_context_is_part_of_the_concept(tmp_path: Path) -> None:
+    digests = {}
+    for context in ("prompt", "concept"):
+        path = make_concept(tmp_path, context, reference_context=context)
+        package = read_package(path)
+        assert package.manifest.reference_context == context
+        digests[context] = write_package(tmp_path / "a", replace(package.manifest, id="a", tensors={}), package.tensors)
+    assert digests["prompt"] != digests["concept"]
+    text = make_manifest().to_json()[:-1] + ',"reference_context":"mine"}'
+    with pytest.raises(ConceptError, match="'reference_context' is wrong"):
+        Manifest.from_json(text)
 
 
 def test_another_base_is_refused(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from torch import Tensor
 
 from tests.helpers.concepts import make_concept
 from vico.base import Base
@@ -15,6 +17,7 @@ from vico.errors import ConceptError, PromptError, SamplerError
 from vico.loaded_concept import LoadedConcept, load_concept
 from vico.pipeline import PictureRequest, PipelineError, encode_pictures, generate, generate_latents
 from vico.sampling import initial_noise
+from vico.streams import reference_features
 
 REQUEST = PictureRequest(prompt="a photo of a * on the beach", seed=3, steps=3)
 
@@ -78,6 +81,66 @@ def test_several_references_of_which_one_is_repeated_change_nothing(tiny_base: B
     twice = replace(concept, references=concept.references.repeat(2, 1, 1, 1))
     once = generate_latents(tiny_base, REQUEST, concept)
     torch.testing.assert_close(generate_latents(tiny_base, REQUEST, twice), once, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def reference_runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """(context, position) of every run of the reference stream."""
+    seen = []
+
+    def spied(*given: Any) -> Any:
+        seen.append((given[4], given[5]))
+        return reference_features(*given)
+
+    monkeypatch.setattr("vico.pipeline.reference_features", spied)
+    return seen
+
+
+def test_with_a_fixed_context_the_reference_stream_is_the_same_for_every_prompt(
+    tiny_base: Base, concept: LoadedConcept, reference_runs: list[tuple[Tensor, Tensor]]
+) -> None:
+    fixed = replace(concept, reference_context="concept", references=concept.references.repeat(2, 1, 1, 1))
+    asked = replace(REQUEST, steps=1)
+    generate_latents(tiny_base, asked, fixed)
+    generate_latents(tiny_base, replace(asked, prompt="* in the snow", negative_prompt="dark", num_images=2), fixed)
+    generate_latents(tiny_base, replace(asked, prompt="a photo of a *", guidance_scale=1.0), fixed)
+    assert [len(context) for context, _ in reference_runs] == [2, 2, 2], "one row a reference for both halves"
+    for context, position in reference_runs:
+        torch.testing.assert_close(context, reference_runs[0][0])
+        assert position.tolist() == [5, 5]
+
+
+def test_a_fixed_context_equals_the_published_one_where_the_prompt_is_that_context(
+    tiny_base: Base, concept: LoadedConcept
+) -> None:
+    request = replace(REQUEST, guidance_scale=1.0, prompt="a photo of a *")
+    fixed = replace(concept, reference_context="concept")
+    ours, published = generate_latents(tiny_base, request, fixed), generate_latents(tiny_base, request, concept)
+    torch.testing.assert_close(ours, published, rtol=1e-4, atol=1e-4)
+    other = replace(request, prompt="a * in the snow")
+    assert not torch.allclose(generate_latents(tiny_base, other, fixed), generate_latents(tiny_base, other, concept))
+
+
+def test_strength_zero_is_the_base_with_the_learned_word_bit_for_bit(tiny_base: Base, concept: LoadedConcept) -> None:
+    without = replace(concept, blocks=())
+    for context in ("prompt", "concept"):
+        off = generate_latents(
+            tiny_base, replace(REQUEST, image_guidance=0.0), replace(concept, reference_context=context)
+        )
+        assert torch.equal(off, generate_latents(tiny_base, REQUEST, without))
+
+
+def test_strength_scales_what_the_image_attention_adds(tiny_base: Base, concept: LoadedConcept) -> None:
+    """With the block of the last site alone, ε is smooth in the strength: half of it adds about half."""
+    zeroed = [
+        {k: torch.zeros_like(v) if "to_out" in k or "ff.net.2" in k else v * 0.1 for k, v in block.items()}
+        for block in concept.blocks
+    ]
+    faint = replace(concept, blocks=[*zeroed[:-1], {k: v * 0.1 for k, v in concept.blocks[-1].items()}])
+    request = replace(REQUEST, steps=1, guidance_scale=1.0)
+    off, half, full = (generate_latents(tiny_base, replace(request, image_guidance=g), faint) for g in (0.0, 0.5, 1.0))
+    assert (full - off).norm() > 1e-3
+    torch.testing.assert_close(half - off, (full - off) / 2, rtol=0.1, atol=0.05 * float((full - off).abs().max()))
 
 
 def test_pictures_and_sizes(tiny_base: Base, concept: LoadedConcept) -> None:
