@@ -63,8 +63,9 @@ class Materialiser:
         reach = ref.offset + sum((size - 1) * stride for size, stride in zip(ref.shape, ref.strides, strict=True)) + 1
         if count == 0 or reach > ref.storage.elements or count > ref.storage.elements:
             raise CheckpointError(self._field, f"tensor {name[:80]!r} is not inside its storage", "whole tensors")
-        self._taken += count * 8
-        if self._taken > 2 * MAX_TENSOR_BYTES or ref.storage.elements > MAX_TENSOR_BYTES // 4:
+        # whole storages, however small the view: many views of a large one would read it again and again
+        self._taken += ref.storage.elements * element_bytes(ref.storage.dtype)
+        if self._taken > MAX_TENSOR_BYTES:
             raise CheckpointError(self._field, "its tensors are too large", f"at most {MAX_TENSOR_BYTES} bytes")
         flat = as_array(self._read(ref.storage), ref.storage.dtype, self._field)
         strides = tuple(stride * flat.itemsize for stride in ref.strides)

@@ -179,8 +179,13 @@ class _Machine:
         elif type(target) is not dict:
             raise self.refusal(f"its pickle alters a {_shown(target)}")
 
-    def storage(self, _: Any) -> None:
-        self._stack.append(self._storage(self.pop()))
+    def refer(self, _: Any) -> None:
+        match self.pop():
+            # before zip archives, torch wrote a module's class with its source code, which is passed over
+            case ("module", Global() as kind, str() | None, str() | None):
+                self._stack.append(kind)
+            case named:
+                self._stack.append(self._storage(named))
 
     def _storage(self, named: Any) -> Storage:
         if isinstance(named, tuple) and len(named) in (5, 6) and named[0] == "storage" and isinstance(named[1], Global):
@@ -190,7 +195,7 @@ class _Machine:
                 raise self.refusal(f"its pickle names {_shown(kind)}")
             if isinstance(key, str) and _counts((elements,)) and view in ([], [None]):
                 return Storage(key, dtype, elements)
-        raise self.refusal("a storage of it is described in an unknown way")
+        raise self.refusal("its pickle refers to something unknown")
 
 
 def _rebuild_tensor(arguments: tuple[Any, ...]) -> TensorRef | None:
@@ -258,5 +263,5 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "REDUCE": _Machine.reduce,
     "NEWOBJ": _Machine.new_object,
     "BUILD": _Machine.build,
-    "BINPERSID": _Machine.storage,
+    "BINPERSID": _Machine.refer,
 }

@@ -48,7 +48,7 @@ def flat_tensors(content: dict[str, Any], field: str) -> dict[str, Array]:
 
 def _read_safetensors(path: Path, field: str) -> dict[str, Array]:
     try:
-        entries = deserialize(path.read_bytes())
+        entries = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except SafetensorError:
         raise CheckpointError(field, f"{path.name} is torn, or of no known format", _ACCEPTED) from None
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -13,8 +13,11 @@ from vico.interop.errors import CheckpointError
 from vico.interop.program import MAX_PICKLE_BYTES, Storage, TensorRef, run_program
 
 ZIP_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
+_END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _MAX_RECORDS = 20_000
+_MAX_DIRECTORY_BYTES = 2 * 2**20
+_DEPTH = 3
 _ACCEPTED = "a whole file of torch.save that holds tensors"
 
 
@@ -31,6 +34,8 @@ def read_torch_file(path: Path, field: str) -> Any:
 
 
 def _read_zip(file: BinaryIO, field: str) -> Any:
+    if _directory_bytes(file) > _MAX_DIRECTORY_BYTES:
+        raise CheckpointError(field, "its archive holds too many records", f"at most {_MAX_RECORDS}")
     try:
         with zipfile.ZipFile(file) as archive:
             records = _records(archive, field)
@@ -49,6 +54,20 @@ def _read_zip(file: BinaryIO, field: str) -> Any:
             return _resolve(run_program(io.BytesIO(program), field), read, field)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError):
         raise CheckpointError(field, "its archive is torn", _ACCEPTED) from None
+
+
+def _directory_bytes(file: BinaryIO) -> int:
+    """What the archive says its directory takes; zipfile would read it whole. 0 if there is none."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 22 - 2**16 - 76))
+    tail = file.read()
+    end = len(tail) - 22 if tail[-22:-18] == _END else tail.rfind(_END)
+    if end < 0 or len(tail) < end + 22:
+        return 0
+    sizes = [int.from_bytes(tail[end + 12 : end + 16], "little") % 0xFFFFFFFF]
+    if end >= 76 and tail[end - 76 : end - 72] == _END_64:
+        sizes.append(int.from_bytes(tail[end - 36 : end - 28], "little"))
+    return max(sizes)
 
 
 def _records(archive: zipfile.ZipFile, field: str) -> dict[str, zipfile.ZipInfo]:
@@ -73,9 +92,7 @@ def _records(archive: zipfile.ZipFile, field: str) -> dict[str, zipfile.ZipInfo]
     return records
 
 
-def _content(
-    archive: zipfile.ZipFile, records: dict[str, zipfile.ZipInfo], name: str, field: str
-) -> bytes | None:
+def _content(archive: zipfile.ZipFile, records: dict[str, zipfile.ZipInfo], name: str, field: str) -> bytes | None:
     info = records.get(name)
     if info is None:
         return None
@@ -90,7 +107,7 @@ def _read_legacy(file: BinaryIO, field: str) -> Any:
     magic, version, _, value, keys = (run_program(pickles, field) for _ in range(5))
     if magic != _LEGACY_MAGIC or version != _LEGACY_VERSION or not isinstance(keys, list):
         raise CheckpointError(field, "it is not a file of torch.save", _ACCEPTED)
-    wanted = {ref.storage.key: ref.storage for ref in _tensors(value)}
+    wanted = {ref.storage.key: ref.storage for ref in _walk(value, field) if isinstance(ref, TensorRef)}
     places: dict[str, tuple[int, int]] = {}
     at = pickles.tell()
     size = file.seek(0, io.SEEK_END)
@@ -115,18 +132,28 @@ def _read_legacy(file: BinaryIO, field: str) -> Any:
     return _resolve(value, read, field)
 
 
-def _tensors(value: Any) -> list[TensorRef]:
-    """Every tensor in nested dicts, at most three deep."""
-    found: list[TensorRef] = []
+def _walk(value: Any, field: str) -> Iterator[Any]:
+    """`value` and everything in its dicts, so far as `_DEPTH` lets them nest."""
     level = [value]
-    for _ in range(4):
-        found += [item for item in level if isinstance(item, TensorRef)]
-        level = [inner for item in level if isinstance(item, dict) for inner in item.values()]
-    return found
+    count = 0
+    for _ in range(_DEPTH + 1):
+        inner: list[Any] = []
+        for item in level:
+            yield item
+            if isinstance(item, dict):
+                inner += item.values()
+            # one dict may stand in many places: what unfolds is counted, not what is written
+            if (count := count + 1) + len(inner) > _MAX_RECORDS:
+                raise CheckpointError(field, "it holds too many things", f"at most {_MAX_RECORDS}")
+        level = inner
 
 
 def _resolve(value: Any, read: Callable[[Storage], bytes], field: str) -> Any:
-    """The same with arrays in place of tensors: a dict of tensors, numbers, texts, and one more level of such dicts."""
+    """The same with arrays in place of tensors."""
+    if not isinstance(value, dict):
+        raise CheckpointError(field, f"it holds a {type(value).__name__}", "a dict of tensors")
+    for _ in _walk(value, field):
+        pass
     make = Materialiser(read, field)
 
     def resolved(item: Any, name: str, depth: int) -> Any:
@@ -138,6 +165,4 @@ def _resolve(value: Any, read: Callable[[Storage], bytes], field: str) -> Any:
             return item
         raise CheckpointError(field, f"{name[:80]!r} of it is a {type(item).__name__}", _ACCEPTED)
 
-    if not isinstance(value, dict):
-        raise CheckpointError(field, f"it holds a {type(value).__name__}", "a dict of tensors")
-    return resolved(value, "", 3)
+    return resolved(value, "", _DEPTH)
