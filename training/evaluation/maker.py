@@ -1,4 +1,4 @@
-"""Makers of pictures: what a method looks like to the evaluation. Every method under comparison is one such function."""
+"""Makers of pictures: what a method looks like to the evaluation, and to a comparison of methods."""
 
 from __future__ import annotations
 
