@@ -1,4 +1,4 @@
-"""What a step sees: a target photo, another one as reference, a caption, a timestep, noise.
+"""What a step sees: a target photo, others as references, a caption, a timestep, noise.
 
 Everything random is a function of (seed, step, process), so that a resumed run goes on bit for bit.
 """
@@ -6,19 +6,19 @@ Everything random is a function of (seed, step, process), so that a resumed run 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from training.draws import PUBLISHED, Draws, Flags, Rows, other_views
 from training.templates import TEMPLATES
 from vico.base import Base
-from vico.text import PromptBatch, tokenize_prompts
+from vico.concept import ReferenceContext, reference_prompt, tokenize_prompt
+from vico.text import PromptBatch, prompt_batch, tokenize_prompts
 
 _MAX_PROCESSES = 4096
-_Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,13 @@ class Batch:
     """Inputs of one training step; B rows."""
 
     latent: Tensor  # [B, 4, h, w] clean latents of the target photos
-    reference_latent: Tensor  # [B, 4, h, w] clean latents of the reference photos
+    reference_latent: Tensor  # [B, K, 4, h, w] clean latents of the reference photos
     noise: Tensor  # [B, 4, h, w]
     timestep: Tensor  # [B] int64
     prompts: PromptBatch
+    reference_prompts: PromptBatch | None = None  # [1]: the one that every reference stream reads; None = its row's
+    image_guidance: Tensor | None = None  # [B]: 0 = without image attention; None = all with it
+    area: Tensor | None = None  # [B, 1, h, w] weights of the error, with mean 1 in every row; None = 1
 
 
 @dataclass(frozen=True)
@@ -44,31 +47,59 @@ class BatchMaker:
     seed: int
     process: int = 0
     templates: Sequence[str] = TEMPLATES
+    draws: Draws = PUBLISHED
+    reference_context: ReferenceContext = "prompt"
+    views: Tensor | None = None  # [P, V, 4, h, w]: of every photo itself and then its further views
+    areas: Tensor | None = None  # [P, V, h, w] weights of the error, with mean 1 in every view
 
     def batch(self, step: int) -> Batch:
         """The batch of step `step`, the same whenever it is asked for."""
         key = np.array([self.seed, step * _MAX_PROCESSES + self.process], dtype=np.uint64)
         random = np.random.Generator(np.random.Philox(key=key))
-        targets, references = _pairs(random, self.latents.shape[0], self.batch_size)
-        captions = [
-            self.templates[i].format(self.placeholder)
-            for i in random.integers(len(self.templates), size=self.batch_size)
-        ]
-        timesteps = random.integers(self.base.schedule.num_train_timesteps, size=self.batch_size)
-        noise = random.standard_normal((self.batch_size, *self.latents.shape[1:]), dtype=np.float32)
+        rows = self.batch_size
+        targets, references = self.draws.pairs(random, self.latents.shape[0], rows)
+        captions = [self.templates[i].format(self.placeholder) for i in random.integers(len(self.templates), size=rows)]
+        timesteps = self.draws.timesteps(random, self.base.schedule.num_train_timesteps, rows)
+        noise = random.standard_normal((rows, *self.latents.shape[1:]), dtype=np.float32)
+        views = self.latents[:, None] if self.views is None else self.views
+        view, reference_view = np.zeros_like(targets), np.zeros_like(references)
+        if views.shape[1] > 1:
+            view, reference_view = other_views(random, views.shape[1], rows, references, targets)
+        caption_dropped, image_dropped = self.draws.dropped(random, rows)
         device = self.latents.device
         return Batch(
-            latent=self.latents[torch.from_numpy(targets).to(device)],
-            reference_latent=self.latents[torch.from_numpy(references).to(device)],
+            latent=_pick(views, targets, view),
+            reference_latent=_pick(views, references, reference_view),
             noise=torch.from_numpy(noise).to(device),
             timestep=torch.from_numpy(timesteps).to(device),
-            prompts=tokenize_prompts(self.base, captions, self.placeholder, self.vectors),
+            prompts=self._prompts(captions, caption_dropped),
+            reference_prompts=self._fixed(),
+            image_guidance=None if image_dropped is None else torch.from_numpy(~image_dropped).to(views),
+            area=None if self.areas is None else _pick(self.areas, targets, view)[:, None],
         )
 
+    def _prompts(self, captions: Sequence[str], dropped: Flags | None) -> PromptBatch:
+        """The captions; where one is dropped the mask stays at its placeholder's position, as in guidance."""
+        whole = tokenize_prompts(self.base, captions, self.placeholder, self.vectors)
+        if dropped is None or not dropped.any():
+            return whole
+        empty = prompt_batch(
+            [tokenize_prompt("", self.base.encode_text, self.base.tokenizer_spec)], self.vectors, self.base.device
+        )
+        here = torch.from_numpy(dropped).to(self.base.device)
+        return replace(
+            whole,
+            input_ids=torch.where(here[:, None], empty.input_ids, whole.input_ids),
+            placeholder_position=torch.where(here[:, None], empty.placeholder_position, whole.placeholder_position),
+            end_of_text_position=torch.where(here, empty.end_of_text_position, whole.end_of_text_position),
+        )
 
-def _pairs(random: np.random.Generator, photos: int, rows: int) -> tuple[_Rows, _Rows]:
-    """Targets and references of a batch: never the same photo twice in a pair, unless there is only one."""
-    targets = random.integers(photos, size=rows)
-    if photos == 1:
-        return targets, targets
-    return targets, (targets + random.integers(1, photos, size=rows)) % photos
+    def _fixed(self) -> PromptBatch | None:
+        if self.reference_context == "prompt":
+            return None
+        return tokenize_prompts(self.base, [reference_prompt(self.placeholder)], self.placeholder, self.vectors)
+
+
+def _pick(views: Tensor, photo: Rows, view: Rows) -> Tensor:
+    """views [P, V, ...], two equal [...] of numbers → [..., ...]."""
+    return views[torch.from_numpy(photo).to(views.device), torch.from_numpy(view).to(views.device)]

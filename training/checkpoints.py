@@ -1,4 +1,4 @@
-"""Checkpoints: trained tensors, optimiser state and losses in one safetensors file; no pickles."""
+"""Checkpoints: trained tensors, their average, optimiser state and losses in one safetensors file; no pickles."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from training.average import Average
 from training.errors import CheckpointError
 from vico.concept.atomic import write_atomically
 
@@ -38,13 +39,20 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, run: dict[str, Any]
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    run: dict[str, Any],
+    average: Average | None = None,
 ) -> Path:
     """Write `folder/step-NNNNNN.safetensors` atomically and drop older ones; `run` says which run it belongs to."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     for parameter, state in optimizer.state.items():
         tensors |= {f"optimizer.{names[parameter]}:{key}": value for key, value in state.items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors().items()}
     metadata = {
         "run": json.dumps(run, sort_keys=True),
         "seconds": repr(progress.seconds),
@@ -63,8 +71,14 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(_all(folder), default=None)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: dict[str, Any]) -> Progress:
-    """Bring model and optimiser to where a checkpoint left them.
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run: dict[str, Any],
+    average: Average | None = None,
+) -> Progress:
+    """Bring model, optimiser and average to where a checkpoint left them.
 
     Raises:
         CheckpointError: it is torn, or of a run with other settings, which are named.
@@ -82,7 +96,10 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     if differing := sorted(k for k in run.keys() | written.keys() if run.get(k) != written.get(k)):
         raise CheckpointError("resume", f"{path.name} was trained with another {', '.join(differing)}", "the same run")
     _restore(model, optimizer, tensors)
-    return Progress(int(_NAME.fullmatch(path.name)[1]), tuple(LossPoint(*p) for p in losses), seconds)  # type: ignore[index]
+    step = int(_NAME.fullmatch(path.name)[1])  # type: ignore[index]
+    if average is not None:
+        average.restore({name.removeprefix("average."): t for name, t in tensors.items()}, step)
+    return Progress(step, tuple(LossPoint(*p) for p in losses), seconds)
 
 
 def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

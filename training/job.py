@@ -8,10 +8,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from training.concept_model import ConceptModel
 from training.photos import Photo
 from training.recipe import Recipe
+from training.trainer import Trainer
 from vico.base import Base
+from vico.loaded_concept import LoadedConcept
 
 Precision = Literal["no", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -54,4 +55,8 @@ class Run:
     base: Base
     photos: tuple[Photo, ...]
     latents: Tensor  # [P, 4, h, w] clean latents of the photos
-    model: ConceptModel
+    trainer: Trainer
+
+    def concept(self, references: Tensor) -> LoadedConcept:
+        """The concept as it stands, with references [R, 4, h, w]."""
+        return self.trainer.model.concept(self.job.placeholder, references, self.recipe.reference_context)

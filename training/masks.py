@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from einops import repeat
+import torch.nn.functional as F
+from einops import rearrange, repeat
 from PIL import Image
 from torch import Tensor
 
 from vico.base import Base
 from vico.concept import reference_prompt
 from vico.loaded_concept import LoadedConcept
-from vico.streams import reference_features
+from vico.streams import ReferenceFeatures, reference_features
 from vico.text import encode_prompts, tokenize_prompts
 
 _VEIL = np.array([20, 20, 30], dtype=np.float32)
@@ -29,22 +30,7 @@ def mask_pictures(
 
     latents [P, 4, h, w] of the photos; the prompt is `reference_prompt`, whatever the concept's `reference_context`.
     """
-    prompts = tokenize_prompts(
-        base, [reference_prompt(concept.placeholder)], concept.placeholder, concept.token_embedding.shape[0]
-    )
-    context = encode_prompts(
-        base.text_encoder, prompts.input_ids, prompts.placeholder_position, concept.token_embedding[None]
-    )
-    rows = latents.shape[0]
-    middle = base.schedule.num_train_timesteps // 2
-    sites = reference_features(
-        base.unet,
-        base.sites,
-        latents,
-        torch.full((rows,), middle if timestep is None else timestep, device=base.device),
-        repeat(context, "1 t d -> b t d", b=rows),
-        prompts.attention_position.expand(rows),
-    )
+    sites = _looked_at(base, concept.placeholder, concept.token_embedding, latents, timestep)
     return [
         [
             veil(photo, features.mask[row].reshape(-1, latents.shape[-1] // site.stride).cpu().numpy())
@@ -52,6 +38,43 @@ def mask_pictures(
         ]
         for row, photo in enumerate(photos)
     ]
+
+
+@torch.no_grad()
+def soft_masks(base: Base, token_embedding: Tensor, latents: Tensor) -> Tensor:
+    """Where a thing is: the mean over the sites of the masks of a word's vectors [V, D], soft at their edges.
+
+    latents [P, 4, h, w] → [P, h, w] in [0, 1].
+    """
+    size = latents.shape[-2:]
+    masks = [
+        F.interpolate(
+            rearrange(features.mask.to(latents.dtype), "p (h w) -> p 1 h w", w=size[-1] // site.stride),
+            size,
+            mode="bilinear",
+        )
+        for site, features in zip(base.sites, _looked_at(base, "*", token_embedding, latents), strict=True)
+    ]
+    return torch.cat(masks, dim=1).mean(dim=1)
+
+
+def _looked_at(
+    base: Base, placeholder: str, token_embedding: Tensor, latents: Tensor, timestep: int | None = None
+) -> tuple[ReferenceFeatures, ...]:
+    """The reference stream over photos, by default at the middle timestep."""
+    vectors = token_embedding.shape[0]
+    prompts = tokenize_prompts(base, [reference_prompt(placeholder)], placeholder, vectors)
+    context = encode_prompts(base.text_encoder, prompts.input_ids, prompts.placeholder_position, token_embedding[None])
+    rows = latents.shape[0]
+    middle = base.schedule.num_train_timesteps // 2
+    return reference_features(
+        base.unet,
+        base.sites,
+        latents,
+        torch.full((rows,), middle if timestep is None else timestep, device=base.device),
+        repeat(context, "1 t d -> b t d", b=rows),
+        prompts.attention_position.expand(rows),
+    )
 
 
 def veil(photo: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:

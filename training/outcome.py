@@ -21,7 +21,7 @@ _LAST_STEPS = 20
 
 def sample_pictures(run: Run) -> list[Captioned]:
     """The concept as it stands: one picture for each validation prompt. Draws no number of the training's."""
-    concept = run.model.concept(run.job.placeholder, run.latents[: run.recipe.references])
+    concept = run.concept(run.latents[: run.recipe.references])
     pictures = []
     for template in run.recipe.validation_prompts:
         prompt = template.format(run.job.placeholder)
@@ -78,12 +78,14 @@ def _manifest(run: Run, progress: Progress, picture: Image.Image) -> Manifest:
         preview_png=png_bytes(picture.resize(_PREVIEW, Image.Resampling.BICUBIC)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         licence=job.licence,
+        reference_context=run.recipe.reference_context,
     )
 
 
 def _tensors(run: Run) -> dict[str, Any]:
-    tensors = {"token_embedding": run.model.token_embedding, "references": run.latents[: run.recipe.references]}
-    for site, block in zip(run.base.sites, run.model.image_blocks, strict=True):
+    model = run.trainer.model
+    tensors = {"token_embedding": model.token_embedding, "references": run.latents[: run.recipe.references]}
+    for site, block in zip(run.base.sites, model.image_blocks, strict=True):
         tensors |= {image_attention_key(site.name, name): p for name, p in block.named_parameters()}
     return {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
 
@@ -101,8 +103,7 @@ def _facts(run: Run, progress: Progress, digest: str) -> dict[str, str]:
 
 
 def _masks(run: Run) -> list[Captioned]:
-    concept = run.model.concept(run.job.placeholder, run.latents)
-    rows = mask_pictures(run.base, concept, [photo.picture for photo in run.photos], run.latents)
+    rows = mask_pictures(run.base, run.concept(run.latents), [photo.picture for photo in run.photos], run.latents)
     return [
         Captioned(picture, f"{photo.file.name}, {site.name}")
         for photo, row in zip(run.photos, rows, strict=True)

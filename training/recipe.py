@@ -8,10 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from training.errors import RecipeError
+from vico.concept import ReferenceContext
 
 RECIPES = Path(__file__).parent / "recipes"
 BASE_RECIPE = "recipe.toml"
@@ -19,25 +20,70 @@ BASE_RECIPE = "recipe.toml"
 
 _Rate = Annotated[float, Field(gt=0, le=1)]
 _Count = Annotated[int, Field(ge=1)]
+_Number = Annotated[int, Field(ge=0)]
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, lt=1)]
+
+Schedule = Literal["constant", "cosine"]
+RegulariserKind = Literal["published", "mean", "none"]
+TimestepDraw = Literal["uniform", "stratified", "high_noise"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Recipe:
-    """Everything that decides the result of a training run besides base, photos, words and seed."""
+    """Everything that decides the result of a training run besides base, photos, words and seed.
+
+    What has a default is, by default, the published method; everything else is an option beside it.
+    """
 
     name: str
     steps: _Count
     batch_size: _Count
     token_lr: _Rate
     block_lr: _Rate
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    lr_schedule: Schedule = "constant"
+    token_lr_schedule: Schedule | None = None
+    """The token's own; None = `lr_schedule`."""
+    warmup_steps: _Number = 0
+    token_steps: _Number = 0
+    """After so many steps the token stays as it is, and a step takes less time; 0 = it is trained to the end."""
+    token_norm: bool = False
+    """Keep the norm of the token's vectors at that of the init word's embedding."""
+    token_decay: _Weight = 0.0
+    """Decoupled pull towards the init word's embedding, in the way of AdamW's weight decay. A step of Adam moves a
+    component by about the rate, so that none gets further away than about 1 / token_decay."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(ge=0)] = 0.0
     """0 = gradients are not clipped."""
     zero_init: bool = False
     """Image attention blocks begin as the identity."""
+    sites: tuple[_Number, ...] = ()
+    """Numbers of the sites whose blocks are trained, the others staying the identity; () = all."""
+    regulariser: RegulariserKind = "published"
+    """The attention regulariser: the published sum over the sites, their mean, or none."""
     regulariser_weight: Annotated[float, Field(ge=0)] = 5e-4
+    min_snr_gamma: _Weight = 0.0
+    """Min-SNR weights (Hang et al. 2023, arXiv 2303.09556), 5 there; 0 = every timestep counts the same."""
+    masked_loss: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Weight of the error outside the object's mask; 1 = the same as inside."""
+    timestep: TimestepDraw = "uniform"
+    """`stratified`: one from each of `batch_size` equal parts; `high_noise`: see `training.draws`."""
+    reference_context: ReferenceContext = "prompt"
+    """What the reference stream reads: the row's caption, or the concept's fixed prompt (kept in the package)."""
+    train_references: Annotated[int, Field(ge=1, le=7)] = 1
+    """Other photos that a row attends to, as far as there are others; a single photo attends to itself."""
+    detach: bool = False
+    """No gradient flows through the reference features into the token."""
+    caption_drop: _Share = 0.0
+    """Share of rows with the empty caption, the image attention on: what guidance subtracts."""
+    image_dropout: _Share = 0.0
+    """Share of rows with the image attention off, so that the token by itself says what kind of thing it is."""
+    augmentations: Annotated[int, Field(ge=0, le=64)] = 0
+    """Further views made of every photo, as targets: moved, scaled and tinted a little."""
+    flip: bool = False
+    """Mirror some of the further views; not for things with writing on them or a left and a right."""
+    ema: _Share = 0.0
+    """Decay of the moving average of token and blocks that is drawn from and packed, such as 0.98; 0 = none."""
     size: Annotated[int, Field(ge=0)] = 0
     """Side of the training pictures in pixels; 0 = the base's own."""
     centre_crop: bool = True
@@ -53,6 +99,13 @@ class Recipe:
     """With {} where the placeholder stands."""
     validation_steps: _Count = 25
     guidance_scale: Annotated[float, Field(ge=1)] = 7.5
+
+    @field_validator("flip")
+    @classmethod
+    def _flip_needs_views(cls, flip: bool, info: ValidationInfo) -> bool:
+        if flip and not info.data.get("augmentations"):
+            raise ValueError("only the views that `augmentations` makes are mirrored: 1 or more of them")
+        return flip
 
 
 _ADAPTER = TypeAdapter(Recipe)

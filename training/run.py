@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from rich.console import Console
 
-from training.batches import BatchMaker
-from training.concept_model import ConceptModel
 from training.errors import TrainingError
 from training.job import Run, TrainingJob
 from training.loop import RunSettings, train_concept
 from training.outcome import draw_validation, write_outcome
 from training.photos import Photo, load_photos
 from training.recipe import Recipe, to_dict
+from training.setup import set_up
 from vico.base import Base, load_base
 from vico.concept import validate_concept_id
-from vico.pipeline import encode_pictures
 
 
 def run_training(job: TrainingJob, console: Console) -> str:
@@ -35,21 +33,12 @@ def run_training(job: TrainingJob, console: Console) -> str:
     """
     validate_concept_id(job.concept_id)
     accelerator = _accelerator(job)
-    run = _prepare(job, load_base(job.base, accelerator.device), console)
-    batches = BatchMaker(
-        base=run.base,
-        latents=run.latents,
-        placeholder=job.placeholder,
-        vectors=run.recipe.vectors,
-        batch_size=run.recipe.batch_size,
-        seed=job.seed,
-        process=accelerator.process_index,
-    )
+    run = _prepare(job, load_base(job.base, accelerator.device), accelerator.process_index, console)
     if not job.resume and accelerator.is_main_process:
         _forget(job.work_folder)
     settings = RunSettings(job.work_folder, _identity(run), job.resume)
     progress = train_concept(
-        run.model, batches, run.recipe, settings, accelerator, console, lambda step: draw_validation(run, step)
+        run.trainer, run.recipe, settings, accelerator, console, lambda step: draw_validation(run, step)
     )
     if not accelerator.is_main_process:
         return ""
@@ -58,14 +47,16 @@ def run_training(job: TrainingJob, console: Console) -> str:
     return digest
 
 
-def _prepare(job: TrainingJob, base: Base, console: Console) -> Run:
+def _prepare(job: TrainingJob, base: Base, process: int, console: Console) -> Run:
     recipe = replace(job.recipe, size=job.recipe.size or base.default_size)
     photos = _load(job, recipe, base, console)
-    model = ConceptModel(base, job.init_word, recipe.vectors, zero_init=recipe.zero_init, seed=job.seed)
     if recipe.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
-    latents = torch.cat([encode_pictures(base, [photo.picture]) for photo in photos])
-    return Run(job, recipe, base, photos, latents, model)
+    pictures = [photo.picture for photo in photos]
+    trainer, latents = set_up(
+        base, recipe, pictures, job.init_word, placeholder=job.placeholder, seed=job.seed, process=process
+    )
+    return Run(job, recipe, base, photos, latents, trainer)
 
 
 def _load(job: TrainingJob, recipe: Recipe, base: Base, console: Console) -> tuple[Photo, ...]:
@@ -80,7 +71,7 @@ def _load(job: TrainingJob, recipe: Recipe, base: Base, console: Console) -> tup
 def _identity(run: Run) -> dict[str, Any]:
     """Everything that decides the result; where training pictures are drawn does not."""
     ignored = {"checkpoint_every", "validation_every", "validation_prompts", "validation_steps", "guidance_scale"}
-    if run.recipe.lr_schedule == "constant":
+    if run.recipe.lr_schedule == "constant" and run.recipe.token_lr_schedule != "cosine":
         # then more steps go on as the same run
         ignored.add("steps")
     return {
@@ -104,4 +95,7 @@ def _forget(folder: Path) -> None:
 def _accelerator(job: TrainingJob) -> Accelerator:
     if job.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device", "there is no CUDA device", "cpu, or auto")
-    return Accelerator(mixed_precision=job.mixed_precision, cpu=job.device == "cpu")
+    recipe = job.recipe
+    # with these a step may leave the token without a gradient, which several processes must agree on
+    unused = DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.token_steps or recipe.caption_drop))
+    return Accelerator(mixed_precision=job.mixed_precision, cpu=job.device == "cpu", kwargs_handlers=[unused])

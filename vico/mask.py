@@ -6,7 +6,7 @@ Source: ViCo (arXiv 2306.00971, section 3.3) and its reference implementation, `
 from __future__ import annotations
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 # `k * 0.1` as published, not `k / 10`: in float64 three of the ten differ in the last bit
@@ -50,3 +50,22 @@ def reference_mask(attention: Tensor) -> Tensor:
     constant = attention.amax(dim=-1, keepdim=True) == attention.amin(dim=-1, keepdim=True)
     values = torch.where(constant, torch.ones_like(attention), normalise(attention))
     return (values >= otsu_threshold(values)) & (values != 0)
+
+
+def prune(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Only the kept of features [B, M, C] and mask [B, M] → [B, L, C], [B, L]; L = the most that a row keeps.
+
+    Attention over the result equals attention over all of them under the mask: a dropped token has no weight in it. A
+    row that keeps none attends uniformly, and so keeps the mean of all as its one token.
+    """
+    kept = mask.bool()
+    length = max(int(kept.sum(dim=-1).amax()), 1)
+    # a stable sort puts the kept ones first, in their order
+    order = kept.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :length]
+    chosen = features.gather(1, repeat(order, "b l -> b l c", c=features.shape[-1]))
+    here = kept.gather(1, order)
+    empty = ~here.any(dim=-1)
+    first = torch.arange(length, device=mask.device) == 0
+    alone = rearrange(empty, "b -> b 1") & first
+    mean = features.mean(dim=1, keepdim=True)
+    return torch.where(rearrange(alone, "b l -> b l 1"), mean, chosen), here | alone

@@ -17,13 +17,15 @@ def make_batches(base: Base, photos: int = 4) -> BatchMaker:
 
 def test_reference_is_always_another_photo(tiny_base: Base) -> None:
     batch = make_batches(tiny_base).batch(0)
-    assert (batch.latent[:, 0, 0, 0] != batch.reference_latent[:, 0, 0, 0]).all()
-    assert set(batch.latent[:, 0, 0, 0].tolist()) == set(batch.reference_latent[:, 0, 0, 0].tolist()) == {0, 1, 2, 3}
+    assert batch.reference_latent.shape == (64, 1, 4, 8, 8)
+    target, reference = batch.latent[:, 0, 0, 0], batch.reference_latent[:, 0, 0, 0, 0]
+    assert (target != reference).all()
+    assert set(target.tolist()) == set(reference.tolist()) == {0, 1, 2, 3}
 
 
 def test_a_single_photo_is_its_own_reference(tiny_base: Base) -> None:
     batch = make_batches(tiny_base, photos=1).batch(0)
-    assert torch.equal(batch.latent, batch.reference_latent)
+    assert torch.equal(batch.latent[:, None], batch.reference_latent)
 
 
 def test_a_step_is_a_function_of_seed_step_and_process(tiny_base: Base) -> None:

@@ -1,0 +1,62 @@
+"""From pictures and a recipe to a model with its batches: what every way to train shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from training.augment import view_latents
+from training.batches import BatchMaker
+from training.concept_model import ConceptModel
+from training.draws import Draws
+from training.losses import area_weights
+from training.masks import soft_masks
+from training.recipe import Recipe
+from training.trainer import Trainer
+from vico.base import Base
+
+
+def set_up(
+    base: Base,
+    recipe: Recipe,
+    pictures: Sequence[Image.Image],
+    init_word: str,
+    *,
+    placeholder: str = "*",
+    seed: int = 0,
+    process: int = 0,
+) -> tuple[Trainer, Tensor]:
+    """A trainer for a concept, and the clean latents [P, 4, h, w] of its pictures (RGB, square, of the base's size).
+
+    With `trainer.step(i)` for i = 0, 1, …, then `trainer.finish()`, `trainer.model.concept(placeholder,
+    latents[: recipe.references], recipe.reference_context)` is the concept.
+
+    Raises:
+        TrainingError: the init word is empty, or the base has no such site.
+    """
+    model = ConceptModel(base, init_word, recipe.vectors, zero_init=recipe.zero_init, seed=seed, sites=recipe.sites)
+    views = view_latents(base, pictures, recipe.augmentations, flip=recipe.flip, seed=seed)
+    batches = BatchMaker(
+        base=base,
+        latents=views[:, 0],
+        placeholder=placeholder,
+        vectors=recipe.vectors,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        process=process,
+        draws=Draws(recipe.train_references, recipe.timestep, recipe.caption_drop, recipe.image_dropout),
+        reference_context=recipe.reference_context,
+        views=views,
+        areas=_areas(base, model.initial_token, views, recipe.masked_loss),
+    )
+    return Trainer(model, batches, recipe), views[:, 0]
+
+
+def _areas(base: Base, token_embedding: Tensor, views: Tensor, outside: float) -> Tensor | None:
+    """Weights of the error [P, V, h, w]: photo by photo, from the init word's attention on the frozen base."""
+    if outside == 1:
+        return None
+    return area_weights(torch.stack([soft_masks(base, token_embedding, photo) for photo in views]), outside)
