@@ -51,9 +51,7 @@ class Cropper:
 
     def crops(self, pictures: Sequence[Image.Image], word: str) -> list[Image.Image]:
         """The boxes' contents."""
-        return [
-            picture.crop(box) for picture, box in zip(pictures, self.boxes(pictures, word), strict=True)
-        ]
+        return [picture.crop(box) for picture, box in zip(pictures, self.boxes(pictures, word), strict=True)]
 
     @torch.no_grad()
     def attention(self, pictures: Sequence[Image.Image], word: str) -> npt.NDArray[np.float32]:
