@@ -5,7 +5,8 @@ the clean latent d = (x - sigma * noise) / alpha, the next latent is
 
     x' = latent_weight * x  +  data_weight * d  +  previous_weight * (d of the step before)
 
-so a plan is a table of coefficients, a step is a pure function, and a batch may mix samplers and step counts.
+and UniPC (`vico.sampling.unipc`) mends x by a like sum before it. So a plan is a table of coefficients, a step is a
+pure function, and a batch may mix samplers and step counts.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from functools import lru_cache
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from vico.errors import SamplerError
 from vico.sampling.schedule import NoiseSchedule
+from vico.sampling.step import Correction, Step, first_order
+from vico.sampling.unipc import unipc
 
 
 class _Arithmetic(Protocol):
@@ -31,21 +33,6 @@ class _Arithmetic(Protocol):
 
 
 A = TypeVar("A", bound=_Arithmetic)
-Levels = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Step:
-    """Coefficients of one step."""
-
-    timestep: int
-    alpha: float
-    """Signal scale at this timestep."""
-    sigma: float
-    """Noise scale at this timestep."""
-    latent_weight: float
-    data_weight: float
-    previous_weight: float
 
 
 @dataclass(frozen=True)
@@ -74,6 +61,10 @@ class SamplerState(Generic[A]):
     """The step to be done next."""
     previous_data: A | None = None
     """The clean latent predicted in the step before."""
+    earlier_data: A | None = None
+    """The one predicted two steps before."""
+    previous_latent: A | None = None
+    """The latent that the step before began from, corrected."""
 
 
 def advance(plan: Plan, state: SamplerState[A], noise: A) -> SamplerState[A]:
@@ -86,10 +77,22 @@ def advance(plan: Plan, state: SamplerState[A], noise: A) -> SamplerState[A]:
     """
     step = plan.steps[state.index]
     data = (state.latent - noise * step.sigma) * (1.0 / step.alpha)
-    latent = state.latent * step.latent_weight + data * step.data_weight
+    begin = _corrected(step.correction, state, data)
+    latent = begin * step.latent_weight + data * step.data_weight
     if step.previous_weight != 0.0 and state.previous_data is not None:
         latent = latent + state.previous_data * step.previous_weight
-    return SamplerState(latent, state.index + 1, data)
+    return SamplerState(latent, state.index + 1, data, state.previous_data, begin)
+
+
+def _corrected(correction: Correction | None, state: SamplerState[A], data: A) -> A:
+    """The latent of `state` in the light of the prediction `data` made from it."""
+    if correction is None or state.previous_latent is None or state.previous_data is None:
+        return state.latent
+    begin = state.previous_latent * correction.previous_latent_weight + data * correction.data_weight
+    begin = begin + state.previous_data * correction.previous_data_weight
+    if state.earlier_data is not None:
+        begin = begin + state.earlier_data * correction.earlier_data_weight
+    return begin
 
 
 def guide(negative: A, positive: A, scale: float) -> A:
@@ -99,7 +102,7 @@ def guide(negative: A, positive: A, scale: float) -> A:
 
 @lru_cache(maxsize=1024)
 def make_plan(sampler: str, num_steps: int, schedule: NoiseSchedule) -> Plan:
-    """The plan of `num_steps` steps of `sampler` ("ddim" or "dpmpp_2m") under `schedule`.
+    """The plan of `num_steps` steps of `sampler` (a key of `SAMPLERS`) under `schedule`.
 
     Raises:
         SamplerError: the sampler is unknown, or the step count is not below the number of the schedule's timesteps.
@@ -119,16 +122,7 @@ def _ddim(num_steps: int, schedule: NoiseSchedule) -> tuple[Step, ...]:
     timesteps = np.minimum(timesteps, schedule.num_train_timesteps - 1)
     final = 1.0 if schedule.set_alpha_to_one else power[0]
     following = np.where(timesteps >= stride, power[np.maximum(timesteps - stride, 0)], final)
-    return _first_order(timesteps, power[timesteps], following)
-
-
-def _first_order(timesteps: npt.NDArray[np.int64], power: Levels, following: Levels) -> tuple[Step, ...]:
-    """Steps without memory between levels of signal power."""
-    alpha, sigma = np.sqrt(power), np.sqrt(1 - power)
-    next_alpha, next_sigma = np.sqrt(following), np.sqrt(1 - following)
-    ratio = next_sigma / sigma
-    columns = zip(timesteps, alpha, sigma, ratio, next_alpha - ratio * alpha, strict=True)
-    return tuple(Step(int(t), float(a), float(s), float(x), float(d), 0.0) for t, a, s, x, d in columns)
+    return first_order(timesteps, power[timesteps], following)
 
 
 def _dpmpp_2m(num_steps: int, schedule: NoiseSchedule) -> tuple[Step, ...]:
@@ -136,7 +130,7 @@ def _dpmpp_2m(num_steps: int, schedule: NoiseSchedule) -> tuple[Step, ...]:
     last = schedule.num_train_timesteps - 1
     timesteps = np.linspace(0, last, num_steps + 1).round()[::-1][:-1].astype(np.int64)
     power = schedule.alphas_cumprod()[timesteps]
-    first = _first_order(timesteps, power, np.append(power[1:], 1.0))
+    first = first_order(timesteps, power, np.append(power[1:], 1.0))
     log_snr = 0.5 * (np.log(power) - np.log1p(-power))
     steps = [first[0]]
     for i in range(1, num_steps):
@@ -159,5 +153,9 @@ def _second_order(step: Step, share: float) -> Step:
     )
 
 
-SAMPLERS: dict[str, Callable[[int, NoiseSchedule], tuple[Step, ...]]] = {"ddim": _ddim, "dpmpp_2m": _dpmpp_2m}
+SAMPLERS: dict[str, Callable[[int, NoiseSchedule], tuple[Step, ...]]] = {
+    "ddim": _ddim,
+    "dpmpp_2m": _dpmpp_2m,
+    "unipc": unipc,
+}
 """Samplers by the name a request gives."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,10 +16,10 @@ SCHEDULE = NoiseSchedule()
 _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
-def _diffusers_scheduler(sampler: str) -> DDIMScheduler | DPMSolverMultistepScheduler:
+def _diffusers_scheduler(sampler: str) -> DDIMScheduler | DPMSolverMultistepScheduler | UniPCMultistepScheduler:
     if sampler == "ddim":
         return DDIMScheduler(**_BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    return DPMSolverMultistepScheduler(**_BETAS)
+    return UniPCMultistepScheduler(**_BETAS) if sampler == "unipc" else DPMSolverMultistepScheduler(**_BETAS)
 
 
 def _predict(latent: torch.Tensor, timestep: int) -> torch.Tensor:
