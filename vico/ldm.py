@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import Any, TypeVar
 
 from vico.errors import BaseError
 
+T = TypeVar("T")
 _OUTSIDE = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -114,11 +113,11 @@ def names_to_ldm(unet: Any) -> dict[str, str]:
 
 
 def split_image_blocks(
-    tensors: Mapping[str, Tensor], layers: int
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    tensors: Mapping[str, T], layers: int
+) -> tuple[dict[str, T], dict[str, dict[str, T]]]:
     """LDM tensors (without their common prefix) → those of the plain U-Net, and per site path those of its block."""
-    plain: dict[str, Tensor] = {}
-    blocks: dict[str, dict[str, Tensor]] = {}
+    plain: dict[str, T] = {}
+    blocks: dict[str, dict[str, T]] = {}
     for name, tensor in tensors.items():
         if _IMAGE_BLOCK not in name:
             plain[name] = tensor

@@ -11,6 +11,7 @@ from vico.interop.arrays import MAX_TENSOR_BYTES, Array, as_array
 from vico.interop.errors import CheckpointError
 from vico.interop.torch_file import PICKLE_MAGIC, ZIP_MAGIC, read_torch_file
 
+_MAX_NAME = 300
 _ACCEPTED = ".safetensors, or a .pt or .bin of torch.save that holds nothing but tensors"
 
 
@@ -41,6 +42,8 @@ def flat_tensors(content: dict[str, Any], field: str) -> dict[str, Array]:
     if not isinstance(inner, dict):
         raise CheckpointError(field, "'state_dict' of it is no dict", "a dict of tensors")
     for name, value in inner.items():
+        if len(name) > _MAX_NAME:
+            raise CheckpointError(field, f"a name of it has {len(name)} characters", f"at most {_MAX_NAME}")
         if not hasattr(value, "dtype"):
             raise CheckpointError(field, f"{name[:80]!r} of it is not a tensor", "a dict of tensors")
     return inner
