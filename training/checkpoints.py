@@ -95,10 +95,14 @@ def load_checkpoint(
         ) from None
     if differing := sorted(k for k in run.keys() | written.keys() if run.get(k) != written.get(k)):
         raise CheckpointError("resume", f"{path.name} was trained with another {', '.join(differing)}", "the same run")
+    kept = {name.removeprefix("average."): t for name, t in tensors.items() if name.startswith("average.")}
+    if bool(kept) != (average is not None):
+        was = "with" if kept else "without"
+        raise CheckpointError("resume", f"{path.name} was trained {was} an average", "the same recipe")
     _restore(model, optimizer, tensors)
     step = int(_NAME.fullmatch(path.name)[1])  # type: ignore[index]
     if average is not None:
-        average.restore({name.removeprefix("average."): t for name, t in tensors.items()}, step)
+        average.restore(kept, step)
     return Progress(step, tuple(LossPoint(*p) for p in losses), seconds)
 
 

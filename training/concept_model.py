@@ -123,9 +123,9 @@ class ConceptModel(nn.Module):
                 self._sites,
                 rearrange(batch.reference_latent, "b k c h w -> (b k) c h w"),
                 repeat(batch.timestep, "b -> (b k)", k=k),
-                read.repeat_interleave(rows, dim=0),
-                prompts.attention_position.repeat_interleave(rows),
-                prompts.end_of_text_position.repeat_interleave(rows) if regularised else None,
+                _for_rows(read, rows),
+                _for_rows(prompts.attention_position, rows),
+                _for_rows(prompts.end_of_text_position, rows) if regularised else None,
             )
 
 
@@ -152,6 +152,11 @@ def _side_by_side(references: Sequence[ReferenceFeatures], k: int) -> tuple[list
         for r in references
     ]
     return [features for features, _ in pruned], [mask for _, mask in pruned]
+
+
+def _for_rows(tensor: Tensor, rows: int) -> Tensor:
+    """Every row `rows` times; the tensor itself for 1, lest gradients add up in another order than as published."""
+    return tensor if rows == 1 else tensor.repeat_interleave(rows, dim=0)
 
 
 def _known(sites: Sequence[int], count: int) -> tuple[int, ...]:

@@ -20,3 +20,9 @@ def make_photos(folder: Path, count: int = 3, size: int = 48) -> Path:
         draw.rectangle((x - 8, y, x + 12, y + 4), fill=(255, 255, 240))
         picture.save(folder / f"{i}.png")
     return folder
+
+
+def noise_pictures(count: int, size: int = 32) -> list[Image.Image]:
+    """Pictures of nothing."""
+    random = np.random.default_rng(0)
+    return [Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)) for _ in range(count)]

@@ -68,3 +68,51 @@ def test_unknown_recipes_are_refused_with_what_there_is(tmp_path: Path) -> None:
         load_recipe("best", tmp_path)
     with pytest.raises(RecipeError, match="cannot be read"):
         load_recipe(str(tmp_path / "absent.toml"), tmp_path)
+
+
+PUBLISHED = {
+    "reference_context": "prompt", "train_references": 1, "detach": False, "sites": (), "min_snr_gamma": 0,
+    "masked_loss": 1, "regulariser": "published", "caption_drop": 0, "image_dropout": 0, "timestep": "uniform",
+    "augmentations": 0, "flip": False, "ema": 0, "token_steps": 0, "token_norm": False, "token_decay": 0,
+    "token_lr_schedule": None,
+}  # fmt: skip
+
+
+def test_options_default_to_the_published_method(tmp_path: Path) -> None:
+    """What the two shipped recipes leave alone."""
+    for name in ("sd15", "toy"):
+        recipe = load_recipe(name, tmp_path)
+        found = {field: getattr(recipe, field) for field in PUBLISHED}
+        assert found == PUBLISHED
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("reference_context", "both"),
+        ("train_references", 0),
+        ("train_references", 8),
+        ("min_snr_gamma", -1),
+        ("min_snr_gamma", float("inf")),
+        ("masked_loss", 1.5),
+        ("masked_loss", float("nan")),
+        ("regulariser", "max"),
+        ("caption_drop", 1.0),
+        ("image_dropout", -0.1),
+        ("timestep", "late"),
+        ("augmentations", -1),
+        ("flip", True),
+        ("ema", 1.0),
+        ("token_decay", float("nan")),
+        ("token_steps", -1),
+        ("token_lr_schedule", "linear"),
+        ("sites", [-1]),
+    ],
+)
+def test_options_out_of_range_are_refused_by_field(tmp_path: Path, field: str, value: object) -> None:
+    with pytest.raises(RecipeError, match=f"^{field}"):
+        load_recipe("toy", tmp_path, **{field: value})
+
+
+def test_mirrored_views_want_views(tmp_path: Path) -> None:
+    assert load_recipe("toy", tmp_path, flip=True, augmentations=2).flip

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vico.mask import otsu_threshold, reference_mask
+from vico.image_attention import masked_attention
+from vico.mask import otsu_threshold, prune, reference_mask
 
 Row = npt.NDArray[np.float64]
 
@@ -95,3 +96,22 @@ def test_no_gradient_flows() -> None:
 def test_half_precision_is_split_in_float32(dtype: torch.dtype) -> None:
     attention = torch.rand(2, 50).to(dtype)
     assert torch.equal(reference_mask(attention), reference_mask(attention.float()))
+
+
+@given(
+    mask=arrays(np.bool_, st.tuples(st.integers(1, 4), st.integers(1, 9))),
+    seed=st.integers(0, 100),
+)
+def test_attention_over_the_kept_alone_is_attention_under_the_mask(mask: npt.NDArray[np.bool_], seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    rows, tokens = mask.shape
+    features = torch.randn(rows, tokens, 8, generator=random, dtype=torch.float64)
+    query = torch.randn(rows, 1, 5, 8, generator=random, dtype=torch.float64)
+    kept, here = prune(features, torch.from_numpy(mask))
+    assert kept.shape[1] == max(1, mask.sum(axis=1).max())
+    assert (here.sum(dim=1) == torch.from_numpy(mask).sum(dim=1).clamp(min=1)).all()
+    whole, few = (
+        masked_attention(query, tokens[:, None], tokens[:, None], m)
+        for tokens, m in ((features, torch.from_numpy(mask)), (kept, here))
+    )
+    torch.testing.assert_close(few, whole, rtol=0, atol=1e-12)
