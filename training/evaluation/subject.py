@@ -13,6 +13,7 @@ from training.errors import TrainingError
 from training.photos import load_photo, load_photos
 
 INDEX = "concepts.json"
+LOOK_ALIKES = "look-alikes"
 
 
 class SubjectError(TrainingError):
@@ -68,3 +69,15 @@ def _subject(folder: Path, entry: dict[str, Any], size: int) -> Subject:
         return tuple(load_photo(folder / entry["id"] / name, size).picture for name in names)
 
     return Subject(entry["id"], entry["init_word"], pictures(entry["train"]), pictures(entry["heldout"]))
+
+
+def load_look_alikes(folder: Path | None) -> dict[str, tuple[Image.Image, ...]]:
+    """Pictures in `look-alikes/<init word>/` beside an index, by init word; empty where there are none."""
+    root = None if folder is None else folder / LOOK_ALIKES
+    if root is None or not root.is_dir():
+        return {}
+    return {
+        words.name: tuple(Image.open(file).convert("RGB") for file in sorted(words.glob("*.png")))
+        for words in sorted(root.iterdir())
+        if words.is_dir()
+    }

@@ -12,7 +12,7 @@ import typer
 
 from training.toy import stages
 from training.toy.adopt import adopt_base
-from training.toy.paths import BASE, DEFAULT_WORK, PHOTOS, Work
+from training.toy.paths import BASE, DEFAULT_WORK, LOOK_ALIKES, PHOTOS, Work
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -76,6 +76,18 @@ def score(work: WorkOption = DEFAULT_WORK, base: BaseOption = BASE) -> None:
 def photos(work: WorkOption = DEFAULT_WORK, out: OutOption = PHOTOS) -> None:
     """Render the sample photos of the held-out objects."""
     stages.make_photos(Work(work), out)
+
+
+@app.command()
+def probe(work: WorkOption = DEFAULT_WORK, base: BaseOption = BASE) -> None:
+    """Train what names style, colour and second object in an evaluation: judge-probe.safetensors and .json."""
+    stages.make_probe(Work(work), base)
+
+
+@app.command()
+def look_alikes(work: WorkOption = DEFAULT_WORK, out: OutOption = LOOK_ALIKES) -> None:
+    """Draw the world's objects of the same kinds as the held-out ones, for the gallery of an evaluation."""
+    stages.make_look_alikes(Work(work), out)
 
 
 @app.command()

@@ -9,6 +9,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ASSETS = REPOSITORY / "assets"
 BASE = ASSETS / "toy-base"
 PHOTOS = ASSETS / "photos"
+LOOK_ALIKES = PHOTOS / "look-alikes"
+PROBE = "judge-probe.safetensors"  # in the base's folder, beside the judge
 DEFAULT_WORK = REPOSITORY / ".toy-cache"  # git-ignored
 
 

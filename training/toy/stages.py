@@ -16,9 +16,11 @@ from training.toy.cutouts import load_cutouts, render_jobs, run_blender
 from training.toy.dataset import Pictures, shard_path, write_shard, write_validation
 from training.toy.judge import JudgeRecipe, load_judge, save_judge, train_judge
 from training.toy.latents import LatentSet, cache_latents, normalise
+from training.toy.look_alikes import write_look_alikes
 from training.toy.loop import progress_bar, read_curve
 from training.toy.parts import AutoencoderKL
-from training.toy.paths import PHOTOS, Work
+from training.toy.paths import PHOTOS, PROBE, Work
+from training.toy.probe import ProbeRecipe, probe_accuracy, save_probe, train_probe
 from training.toy.sources import fetch_blender, fetch_emoji, fetch_furniture
 from training.toy.tokens import write_tokenizer
 from training.toy.unet import UnetRecipe, averaged_model, train_unet
@@ -125,6 +127,21 @@ def write_curves(work: Work, out: Path) -> None:
     curves = {"vae": read_curve(work.vae / "curve.jsonl"), "unet": read_curve(work.unet / "curve.jsonl")}
     lines = [f'"{name}": [\n' + ",\n".join(map(json.dumps, curve)) + "\n]" for name, curve in curves.items()]
     (out / "curves.json").write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+
+
+def make_probe(work: Work, base: Path) -> None:
+    """Trains the probe on the judge of `base` and writes it beside it, with its accuracy on real renders."""
+    judge, recipe = load_judge(base / "judge.safetensors"), ProbeRecipe()
+    probe = train_probe(judge, work.pictures, recipe)
+    save_probe(probe, base / PROBE)
+    figures = probe_accuracy(judge, probe, work.pictures, recipe.shards)
+    (base / PROBE).with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    console.print_json(json.dumps(figures))
+
+
+def make_look_alikes(work: Work, out: Path) -> None:
+    """Draws the world's objects that the held-out ones are nearest to."""
+    write_look_alikes(load_world(work), out)
 
 
 def make_score(work: Work, base: Path) -> None:
