@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
-
+from training.baselines.learned_word import PLACEHOLDER
 from training.baselines.method import Stopwatch, Trained
-from training.batches import BatchMaker
-from training.concept_model import ConceptModel
-from training.errors import TrainingError
 from training.evaluation.maker import SamplingSettings, concept_maker
 from training.evaluation.subject import Subject
-from training.loop import make_optimizer, rate_factor
 from training.recipe import Recipe, to_dict
+from training.setup import set_up
 from vico.base import Base
-from vico.pipeline import encode_pictures
 
 
 @dataclass(frozen=True)
@@ -38,31 +32,13 @@ class TwoStreams:
     def train(self, base: Base, subject: Subject, seed: int, seconds: float) -> Trained:
         """Learn `subject.train` with the reference stream; see `Method`."""
         recipe, watch = self.recipe_, Stopwatch(seconds)
-        latents = encode_pictures(base, subject.train)
-        model = ConceptModel(base, subject.init_word, recipe.vectors, zero_init=recipe.zero_init, seed=seed)
-        batches = BatchMaker(base, latents, "*", recipe.vectors, recipe.batch_size, seed)
-        steps = _fit(model, batches, recipe, watch)
-        concept = model.concept("*", latents[: recipe.references])
+        trainer, latents = set_up(base, recipe, subject.train, subject.init_word, seed=seed)
+        steps = 0
+        while steps < recipe.steps and not watch.spent:
+            trainer.step(steps)
+            steps += 1
+        trainer.finish()
+        concept = trainer.model.concept(PLACEHOLDER, latents[: recipe.references], recipe.reference_context)
         seconds = watch.seconds
-        parameters = sum(parameter.numel() for parameter in model.parameters())
+        parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
         return Trained(concept_maker(base, concept, self.settings), seconds, steps, parameters)
-
-
-def _fit(model: ConceptModel, batches: BatchMaker, recipe: Recipe, watch: Stopwatch) -> int:
-    """`training.loop` without its checkpoints, and with an end to its time; returns the steps done."""
-    optimizer = make_optimizer(model, recipe)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    for step in range(recipe.steps):
-        if watch.spent:
-            return step
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * rate_factor(recipe, step)
-        loss = model(batches.batch(step), recipe.regulariser_weight).total
-        if not torch.isfinite(loss):
-            raise TrainingError("loss", f"it is {loss.item()} at step {step}", "lower learning rates in the recipe")
-        loss.backward()
-        if recipe.max_grad_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-    return recipe.steps

@@ -18,16 +18,10 @@ from training.baselines.method import Trained
 from training.baselines.methods import METHODS, PLAIN, make_method
 from training.evaluation.maker import SamplingSettings
 from training.evaluation.subject import Subject, plain_subject
-from training.recipe import Recipe
 from vico.base import Base
 from vico.pipeline import PictureRequest, generate_latents
 
 SETTINGS = SamplingSettings("ddim", 2, 3.0)
-LEARNING = [
-    pytest.param(name, marks=pytest.mark.skipif(absent, reason="the recipe has no such field yet"))
-    for name in METHODS
-    for absent in [name == "vico-fixed-context" and "reference_context" not in Recipe.__dataclass_fields__]
-]
 SMALL = {"steps": 2, "batch_size": 2}
 
 
@@ -70,7 +64,7 @@ def pixels(trained: Trained, seed: int = 3, template: str = "a photo of a {} on 
     return np.asarray(picture).copy()
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_method_trains_draws_and_leaves_the_base_alone(name: str, guarded: Base, subject: Subject) -> None:
     trained = train(name, guarded, subject)
     assert trained.steps == 2
@@ -83,7 +77,7 @@ def test_a_method_trains_draws_and_leaves_the_base_alone(name: str, guarded: Bas
     assert not np.array_equal(pixels(trained), pixels(trained, template="a rendering of a {} in snow"))
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", METHODS)
 def test_time_that_is_spent_ends_the_training(name: str, tiny_base: Base, subject: Subject) -> None:
     trained = train(name, tiny_base, subject, seconds=0.0)
     assert trained.steps == 0

@@ -1,0 +1,111 @@
+"""Peak memory of serving: all five graphs through the served runner and two resident concepts, in one fresh process.
+
+Free of torch, as serving is. Triton runs the stages in several processes: each adds the interpreter, about 60 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.denoiser.prepared import read_prepared
+from benchmarks.denoiser.settings import Settings
+from serving.bank import SlotBank
+from serving.batch import assemble, split_noise
+from serving.config import ServingConfig
+from serving.lane import ConceptUse, Lane, LaneSpec
+from serving.references import ReferenceFeatures
+from serving.runner import open_runner
+from serving.store import ConceptStore
+from vico.concept import GraphSet, read_graphset
+from vico.sampling import initial_noise, make_plan
+
+_STEPS = 2
+
+
+def probe_memory(settings: Settings) -> dict[str, Any]:
+    """Bytes: peak, what the caches hold by configuration, and the base's weights."""
+    arguments = [str(settings.base), str(settings.work), str(settings.latent), str(settings.threads)]
+    command = [sys.executable, "-m", "benchmarks.denoiser.memory", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _measure(settings: Settings) -> dict[str, Any]:
+    prepared = read_prepared(settings)
+    graphset = read_graphset(prepared.graphset)
+    config = ServingConfig(graphs=prepared.graphset, registry=settings.work, threads=settings.threads)
+    marks: dict[str, int] = {"start": _peak()}
+    caches = _pictures(settings, config, graphset, prepared.concepts, marks)
+    return {
+        "peak_bytes": _peak(),
+        "cache_bytes": caches,
+        "weight_bytes": prepared.weight_bytes,
+        "peak_after": marks,
+        "file_backed_bytes": _status("RssFile"),
+    }
+
+
+def _pictures(
+    settings: Settings, config: ServingConfig, graphset: GraphSet, concepts: tuple[Path, ...], marks: dict[str, int]
+) -> int:
+    """Two lanes of two concepts for two steps, then a decoded picture and an encoded photo and prompt."""
+    store = ConceptStore(settings.work / "store", config.host_bytes)
+    digests = [store.adopt(path, lambda package: None).digest for path in concepts]
+    references = ReferenceFeatures(
+        open_runner(config, graphset, "reference_encoder"), len(graphset.sites), config.reference_bytes, lookahead=2
+    )
+    denoiser = open_runner(config, graphset, "denoiser")
+    bank = SlotBank(graphset.sites, len(digests), denoiser.dtype)
+    marks["loop_loaded"] = _peak()
+    lanes = [Lane(_spec(settings, graphset, digest, k)) for k, digest in enumerate(digests)]
+    for lane in lanes:
+        assert lane.spec.concept is not None
+        lane.slot = bank.acquire(lane.spec.concept.digest, store.open)
+    feeds = assemble(lanes, graphset.sites, references, bank.arrays)
+    latent = split_noise(lanes, denoiser.run(feeds)["noise"])[0]
+    marks["loop_ran"] = _peak()
+    stages: dict[str, Callable[[], dict[str, Any]]] = {
+        "text_encoder": lambda: {
+            "input_ids": np.zeros((2, 77), np.int64),
+            "placeholder_position": np.full((2, 1), -1, np.int64),
+            "token_embedding": np.zeros((2, 1, graphset.context_width), np.float32),
+        },
+        "vae_decoder": lambda: {"latent": latent[None].astype(np.float32)},
+        "vae_encoder": lambda: {"image": np.zeros((1, 3, *(2 * (settings.latent * graphset.vae_factor,))), np.float32)},
+    }
+    for name, feeds_of in stages.items():
+        open_runner(config, graphset, name).run(feeds_of())  # type: ignore[arg-type]
+        marks[name] = _peak()
+    held = sum(array.nbytes for array in bank.arrays.values()) + references.cache.size_bytes
+    return int(held + sum(store.open(digest).size_bytes for digest in digests))
+
+
+def _spec(settings: Settings, graphset: GraphSet, digest: str, index: int) -> LaneSpec:
+    random = np.random.default_rng(index)
+    shape = (graphset.latent_channels, settings.latent, settings.latent)
+    context = random.standard_normal((2, 77, graphset.context_width)).astype(np.float32)
+    concept = ConceptUse(digest, 1.0, random.standard_normal((1, *shape)).astype(np.float32), context, position=5)
+    plan = make_plan("dpmpp_2m", _STEPS, graphset.schedule)
+    return LaneSpec(plan, initial_noise(index, 0, shape), context, 7.5, concept)
+
+
+def _status(key: str) -> int:
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[key].split()[0]) * 1024
+
+
+def _peak() -> int:
+    return _status("VmHWM")
+
+
+if __name__ == "__main__":
+    base, work, side, count = sys.argv[1:]
+    print(json.dumps(_measure(Settings(Path(base), Path(work), int(side), 1, int(count)))))

@@ -1,0 +1,55 @@
+"""The words above the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.quality.pair import Pair
+from benchmarks.quality.plan import TUNING
+from training.baselines.methods import PLAIN
+
+_COMMON = """\
+Base `{base}`, suite `{suite}` ({prompts} prompts x {seeds} seeds), {sampler} with {steps} steps and guidance
+{guidance}. Every method had the same photos and at most {seconds:.0f} s of training, one CPU thread, seed {seed}."""
+
+
+def comparison_text(pairs: Sequence[Pair]) -> str:
+    """Title and conditions of the comparison."""
+    concepts = list(dict.fromkeys(pair.concept for pair in pairs))
+    return "\n\n".join(
+        [
+            "# Methods side by side",
+            f"`make quality` prints this page. {len(concepts)} concepts; recipes were found on {' and '.join(TUNING)}, "
+            + ("which are not among them." if not set(concepts) & set(TUNING) else "**which are among them**."),
+            _conditions(pairs),
+        ]
+    )
+
+
+def ablation_text(pairs: Sequence[Pair]) -> str:
+    """Title and conditions of the ablations."""
+    concepts = list(dict.fromkeys(pair.concept for pair in pairs))
+    changed = {pair.label: pair for pair in pairs if pair.overrides or pair.photos}
+    rows = ["| row | recipe fields changed | photos |", "|---|---|---|"]
+    for label, pair in changed.items():
+        fields = ", ".join(f"`{name} = {value!r}`" for name, value in pair.overrides.items()) or "–"
+        rows.append(f"| `{label}` | {fields} | {pair.photos or 'all'} |")
+    title = "# Single options of `vico`"
+    command = f"`python -m benchmarks.quality ablate` prints this page. Concepts: {', '.join(concepts)}."
+    return "\n\n".join([title, command, _conditions(pairs), "\n".join(rows)])
+
+
+def _conditions(pairs: Sequence[Pair]) -> str:
+    pair = next((pair for pair in pairs if pair.method != PLAIN), pairs[0])
+    suite, setting = pair.suite, pair.setting
+    return _COMMON.format(
+        base=setting.base.resolve().name,
+        suite=suite.name,
+        prompts=len(suite.prompts),
+        seeds=len(suite.seeds),
+        sampler=suite.settings.sampler,
+        steps=suite.settings.steps,
+        guidance=suite.settings.guidance_scale,
+        seconds=setting.seconds,
+        seed=setting.seed,
+    )
