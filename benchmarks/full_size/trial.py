@@ -50,8 +50,14 @@ def run_once(trial: Trial, out: Path, *, resume: bool) -> None:
 
     recipe = load_recipe(trial.recipe, trial.base, steps=trial.steps, batch_size=trial.batch_size, size=trial.size)
     # pictures of random weights show nothing: one, of one step, keeps the run short
-    quick = {"validation_every": trial.steps + 1, "validation_prompts": ("a photo of a {}",), "validation_steps": 1}
-    recipe = replace(recipe, checkpoint_every=1, gradient_checkpointing=True, **quick)
+    recipe = replace(
+        recipe,
+        checkpoint_every=1,
+        gradient_checkpointing=True,
+        validation_every=trial.steps + 1,
+        validation_prompts=("a photo of a {}",),
+        validation_steps=1,
+    )
     job = TrainingJob(trial.base, _photos(trial), "cup", out, recipe, out.stem, resume=resume, device="cpu")
     run_training(job, Console())
 

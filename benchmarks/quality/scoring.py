@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from benchmarks.quality.pair import Setting
-from training.evaluation.dinov2 import SaliencyDinoV2
-from training.evaluation.efficientnet import EfficientNetLite2
-from training.evaluation.scorer import Scorer, TextJudge
-from training.evaluation.subject import Subject, load_subjects
-from vico.base import Base, load_base
+from training.evaluation.chosen import default_encoders
+from training.evaluation.scorer import Scorer
+from training.evaluation.subject import Subject, load_look_alikes, load_subjects
+from training.evaluation.text import load_toy_judge
+from vico.base import load_base
 
 
 def read_subjects(setting: Setting) -> tuple[Subject, ...]:
@@ -16,13 +16,12 @@ def read_subjects(setting: Setting) -> tuple[Subject, ...]:
 
 
 def make_scorer(setting: Setting) -> Scorer:
-    """Two encoders that have nothing to do with each other; the gallery is all concepts, the tuning ones with them."""
+    """The evaluation's own encoders and toy judge; the gallery is all concepts and their look-alikes.
+
+    Raises:
+        EncoderError: a library of an encoder is absent.
+        SuiteError: the base has no judge beside it.
+    """
     base = load_base(setting.base)
     subjects = load_subjects(setting.photos, base.default_size)
-    return Scorer(base, subjects, [EfficientNetLite2(), SaliencyDinoV2()], _judge(base))
-
-
-def _judge(base: Base) -> TextJudge:
-    from benchmarks.quality.errors import QualityError
-
-    raise QualityError("text judge", f"none for {base.name} yet", "training.evaluation's, once it is there")
+    return Scorer(base, subjects, default_encoders(), load_toy_judge(base.path), load_look_alikes(setting.photos))
