@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vico.base_files import ACCEPTED, WEIGHTS, base_digest, read_schedule, require_files, weights_variant
+from vico.base_files import ACCEPTED, WEIGHTS, base_digest, read_schedule, require_tokenizer, weights_variant
 from vico.concept import TokenizerSpec
 from vico.concept.manifest import SiteSpec
 from vico.errors import BaseError
@@ -100,7 +100,7 @@ def load_base(path: Path | str, device: torch.device | str = "cpu", dtype: torch
 
     path = Path(path)
     variants = {component: weights_variant(path, component) for component in WEIGHTS}
-    require_files(path, "tokenizer", "vocab.json", "merges.txt")
+    require_tokenizer(path)
     schedule = read_schedule(path)
     quiet_libraries()
     try:

@@ -83,11 +83,20 @@ def weights_variant(path: Path, component: str) -> str | None:
 
 def require_files(path: Path, component: str, *files: str) -> None:
     """Refuse a base without these files of a component. Raises `BaseError` naming the first that is missing."""
+    if path.is_file():
+        problem = f"{path.name} is a single file"
+        raise BaseError("base", problem, f"{ACCEPTED}; `vico import-base {path.name} --out FOLDER` makes one")
     if not path.is_dir():
         raise BaseError("base", f"{path} is not a folder", ACCEPTED)
     for file in files:
         if not (path / component / file).is_file():
             raise BaseError("base", f"{component}/{file} is missing in {path}", ACCEPTED)
+
+
+def require_tokenizer(path: Path) -> None:
+    """Refuse a base without a tokenizer: `tokenizer.json`, or `vocab.json` with `merges.txt`. Raises `BaseError`."""
+    if not (path / "tokenizer" / "tokenizer.json").is_file():
+        require_files(path, "tokenizer", "vocab.json", "merges.txt")
 
 
 def _read_json(path: Path, component: str, file: str) -> dict[str, Any]:

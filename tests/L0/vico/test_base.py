@@ -66,6 +66,22 @@ def test_digest_sees_a_renamed_file(folder: Path, tiny_base_folder: Path) -> Non
     assert base_digest(folder) != base_digest(tiny_base_folder)
 
 
+def test_one_file_is_tokenizer_enough(folder: Path, tiny_base: Base) -> None:
+    """What `save_pretrained` of transformers 5 writes."""
+    shutil.rmtree(folder / "tokenizer")
+    tiny_base.tokenizer.save_pretrained(folder / "tokenizer")
+    for name in ("vocab.json", "merges.txt"):
+        (folder / "tokenizer" / name).unlink(missing_ok=True)
+    assert (folder / "tokenizer" / "tokenizer.json").is_file()
+    base = load_base(folder)
+    assert base.tokenizer_spec == tiny_base.tokenizer_spec
+    for text in ("a photo of a cat on the beach", "Wooden,  TEAPOT!", "strange wörds 42", ""):
+        assert base.encode_text(text) == tiny_base.encode_text(text)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(BaseError, match=r"tokenizer/vocab\.json is missing"):
+        load_base(folder)
+
+
 def test_folder_that_is_not_a_base(tmp_path: Path) -> None:
     with pytest.raises(BaseError, match="is not a folder"):
         load_base(tmp_path / "absent")
