@@ -57,3 +57,19 @@ def verify(
             console.print(check.problem, markup=False, highlight=False)
     if any(check.problem for check in checks):
         raise typer.Exit(1)
+
+
+def import_base(
+    file: Annotated[Path, typer.Argument(help="Single-file .safetensors checkpoint of Stable Diffusion 1.x.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: the base for every other command.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="CLIP tokenizer; default: tokenizer/ beside FILE, else open_clip_torch's.")
+    ] = None,
+) -> None:
+    """Make a base folder of a single-file checkpoint, offline."""
+    from rich.console import Console
+
+    from vico.interop.single_file import import_base as convert
+
+    convert(file, out, tokenizer)
+    Console().print(f"wrote {out}", highlight=False)
