@@ -18,11 +18,11 @@ def assemble(
     lanes: Sequence[Lane], sites: Sequence[SiteSpec], references: ReferenceFeatures, bank: Mapping[str, FloatArray]
 ) -> Feeds:
     """The denoiser's inputs for one step of `lanes`, all of one size class; a lane has one row or two."""
-    rows = [lane for lane in lanes for _ in lane.spec.row_contexts]
+    rows = [lane for lane in lanes for _ in lane.row_contexts]
     return {
         "latent": np.stack([lane.state.latent for lane in rows]),
         "timestep": np.array([lane.remaining_timesteps[0] for lane in rows], np.int64),
-        "context": np.concatenate([lane.spec.row_contexts for lane in lanes]),
+        "context": np.concatenate([lane.row_contexts for lane in lanes]),
         "slot": np.array([lane.slot or 0 for lane in rows], np.int64),
         "image_guidance": np.array(
             [lane.spec.concept.image_guidance if lane.spec.concept else 0.0 for lane in rows], np.float32
@@ -35,16 +35,15 @@ def assemble(
 def row_tokens(lanes: Sequence[Lane], sites: Sequence[SiteSpec], references: ReferenceFeatures) -> list[SiteTokens]:
     """Reference features of every row; one all-zero token per site for a row without a concept."""
     nothing = tuple(np.zeros((1, site.channels), np.float32) for site in sites)
-    wanted = [(stream, lane.remaining_timesteps) for lane in lanes for stream in lane.spec.streams]
-    found = iter(references.at(wanted))
-    return [next(found) if lane.spec.concept else nothing for lane in lanes for _ in lane.spec.row_contexts]
+    found = iter(references.at([asked for lane in lanes for asked in lane.row_streams]))
+    return [next(found) if lane.spec.concept else nothing for lane in lanes for _ in lane.row_contexts]
 
 
 def split_noise(lanes: Sequence[Lane], noise: FloatArray) -> list[FloatArray]:
     """The denoiser's output [rows, 4, h, w] → the guided noise [4, h, w] of every lane."""
     guided, row = [], 0
     for lane in lanes:
-        count = len(lane.spec.row_contexts)
+        count = len(lane.row_contexts)
         mine = noise[row : row + count]
         guided.append(mine[0] if count == 1 else guide(mine[0], mine[1], lane.spec.guidance_scale))
         row += count

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vico.errors import VicoError
-from vico.sampling import Plan, SamplerState
+from vico.sampling import ALWAYS, GuidanceInterval, Plan, SamplerState
 
 FloatArray = npt.NDArray[np.float32]
 SizeClass = tuple[int, int]
@@ -44,6 +44,8 @@ class LaneSpec:
     """[2, 77, D]: negative, positive."""
     guidance_scale: float
     concept: ConceptUse | None = None
+    guidance_interval: GuidanceInterval = ALWAYS
+    """Noise levels at which the guidance scale applies."""
 
     @property
     def size_class(self) -> SizeClass:
@@ -51,20 +53,17 @@ class LaneSpec:
         _, height, width = self.noise.shape
         return height, width
 
-    @property
-    def row_contexts(self) -> FloatArray:
-        """[rows, 77, D]: one row without guidance (scale 1), two with it: negative, positive."""
-        return self._guided(self.context)
+    @cached_property
+    def guided(self) -> tuple[bool, ...]:
+        """For every step, whether it asks for the negative prompt too."""
+        return tuple(self.guidance_scale != 1.0 and self.guidance_interval.contains(step) for step in self.plan.steps)
 
     @cached_property
     def streams(self) -> tuple[ReferenceStream, ...]:
-        """The reference streams of the rows; empty without a concept."""
+        """The reference streams: negative, positive; empty without a concept."""
         if self.concept is None:
             return ()
-        return tuple(ReferenceStream(self.concept, context) for context in self._guided(self.concept.contexts))
-
-    def _guided(self, contexts: FloatArray) -> FloatArray:
-        return contexts[1:] if self.guidance_scale == 1.0 else contexts
+        return tuple(ReferenceStream(self.concept, context) for context in self.concept.contexts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +105,22 @@ class Lane:
     def remaining_timesteps(self) -> tuple[int, ...]:
         """The timesteps still to be asked, the next one first."""
         return self.spec.plan.timesteps[self.state.index :]
+
+    @property
+    def row_contexts(self) -> FloatArray:
+        """[rows, 77, D] of the next step: one row where it is not guided, else two: negative, positive."""
+        return self.spec.context if self.spec.guided[self.state.index] else self.spec.context[1:]
+
+    @property
+    def row_streams(self) -> tuple[tuple[ReferenceStream, tuple[int, ...]], ...]:
+        """The reference stream of every row of the next step, each with the timesteps that it is still asked at."""
+        if not self.spec.streams:
+            return ()
+        negative, positive = self.spec.streams
+        asked = (negative, self._guided_timesteps), (positive, self.remaining_timesteps)
+        return asked if self.spec.guided[self.state.index] else asked[1:]
+
+    @property
+    def _guided_timesteps(self) -> tuple[int, ...]:
+        steps = zip(self.spec.plan.timesteps, self.spec.guided, strict=True)
+        return tuple(timestep for timestep, guided in list(steps)[self.state.index :] if guided)

@@ -63,7 +63,7 @@ def adding_time(timings: dict[str, float], name: str) -> Iterator[None]:
 def build_info(request: GenerateRequest, reports: Iterable[StageReport]) -> str:
     """The `info` tensor: what was made, what to know about it, and where the time went."""
     reports = list(reports)
-    shown = ("seed", "steps", "sampler", "height", "width", "concept")
+    shown = ("seed", "preset", "steps", "sampler", "height", "width", "concept")
     fields = asdict(request)
     return json.dumps(
         {name: fields[name] for name in shown}

@@ -14,20 +14,18 @@ from serving.errors import InvalidField
 from serving.fields import BytesField, ChoiceField, FloatField, IntField, RawFields, TextField
 from vico.concept import GraphSet
 from vico.concept.manifest import CONCEPT_ID, ID_RULE
-from vico.sampling import SAMPLERS
+from vico.sampling import DEFAULT_PRESET, PRESETS, SAMPLERS
 
 MAX_STEPS = 100
 MAX_IMAGES = 8
 MAX_REFERENCE_BYTES = 8 * 2**20
 OUTPUT_FORMATS = ("png", "jpeg", "webp", "raw")
-DEFAULT_SAMPLER = "dpmpp_2m"
 
 PROMPT = TextField("prompt", 1, 1000)
 NEGATIVE_PROMPT = TextField("negative_prompt", 0, 1000)
 CONCEPT = TextField("concept", 0, 64 + 1 + 64)
 SEED = IntField("seed", np.int64, 0, 2**63 - 1, default=0)
-STEPS = IntField("steps", np.int32, 1, MAX_STEPS, default=25)
-SAMPLER = ChoiceField("sampler", (DEFAULT_SAMPLER, *sorted(SAMPLERS.keys() - {DEFAULT_SAMPLER})))
+PRESET = ChoiceField("preset", (DEFAULT_PRESET, *(name for name in PRESETS if name != DEFAULT_PRESET)))
 GUIDANCE_SCALE = FloatField("guidance_scale", 1.0, 30.0, default=7.5)
 IMAGE_GUIDANCE = FloatField("image_guidance", 0.0, 1.5, default=1.0)
 NUM_IMAGES = IntField("num_images", np.int32, 1, MAX_IMAGES, default=1)
@@ -55,6 +53,8 @@ class GenerateRequest:
     width: int
     num_images: int
     output_format: str
+    preset: str = DEFAULT_PRESET
+    """Has given `steps` and `sampler` where the client did not; fixes where guidance applies."""
     deadline_at: float | None = None
     """See `Deadline.at`; None = no deadline."""
 
@@ -96,6 +96,7 @@ def parse_request(fields: RawFields, graphset: GraphSet) -> GenerateRequest:
     Raises:
         InvalidField: names the field, what is wrong with it, and what is accepted.
     """
+    preset = PRESET.read(fields)
     concept = CONCEPT.read(fields)
     if concept and _CONCEPT_FORM.fullmatch(concept) is None:
         raise InvalidField("concept", "malformed", f"an id ({ID_RULE}), or id@digest with 64 hexadecimal digits")
@@ -107,15 +108,20 @@ def parse_request(fields: RawFields, graphset: GraphSet) -> GenerateRequest:
         negative_prompt=NEGATIVE_PROMPT.read(fields),
         concept=concept,
         seed=SEED.read(fields),
-        steps=STEPS.read(fields),
-        sampler=SAMPLER.read(fields),
+        steps=IntField("steps", np.int32, 1, MAX_STEPS, default=PRESETS[preset].steps).read(fields),
+        sampler=_sampler_field(PRESETS[preset].sampler).read(fields),
         guidance_scale=GUIDANCE_SCALE.read(fields),
         image_guidance=IMAGE_GUIDANCE.read(fields),
         height=_side("height", fields, graphset),
         width=_side("width", fields, graphset),
         num_images=NUM_IMAGES.read(fields),
         output_format=OUTPUT_FORMAT.read(fields),
+        preset=preset,
     )
+
+
+def _sampler_field(default: str) -> ChoiceField:
+    return ChoiceField("sampler", (default, *sorted(SAMPLERS.keys() - {default})))
 
 
 def _side(name: str, fields: RawFields, graphset: GraphSet) -> int:

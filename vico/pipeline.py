@@ -16,7 +16,7 @@ from vico.base import Base
 from vico.concept import TokenizedPrompt, reference_prompt, tokenize_prompt
 from vico.errors import VicoError
 from vico.loaded_concept import LoadedConcept
-from vico.sampling import SamplerState, advance, guide, initial_noise, make_plan
+from vico.sampling import ALWAYS, GuidanceInterval, SamplerState, advance, guide, initial_noise, make_plan
 from vico.streams import denoise, reference_features
 from vico.text import encode_prompts, prompt_batch
 from vico.unet import predict_noise
@@ -40,6 +40,7 @@ class PictureRequest:
     height: int = 0  # pixels; 0 = the base's own size
     width: int = 0
     num_images: int = 1
+    guidance_interval: GuidanceInterval = ALWAYS  # noise levels at which guidance_scale applies
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class _Prompted:
     context: Tensor  # [G, 77, D]
     reference_context: Tensor  # [K, 77, D] what the reference stream reads: K = G, or one row that the halves share
     attention_position: Tensor  # [K]: the mask's, one number throughout
+
+    @property
+    def positive(self) -> _Prompted:
+        """The positive half alone."""
+        return _Prompted(self.context[-1:], self.reference_context[-1:], self.attention_position[-1:])
 
 
 @torch.no_grad()
@@ -85,8 +91,9 @@ def generate_latents(
     prompted = _encode(base, request, concept)
     noise = np.stack([initial_noise(request.seed, k, shape) for k in range(request.num_images)])
     state: SamplerState[Tensor] = SamplerState(torch.from_numpy(noise).to(base.device, base.dtype))
-    for timestep in plan.timesteps:
-        predicted = _predict(base, prompted, concept, request, state.latent, timestep)
+    for step in plan.steps:
+        halves = prompted if request.guidance_interval.contains(step) else prompted.positive
+        predicted = _predict(base, halves, concept, request, state.latent, step.timestep)
         state = advance(plan, state, predicted)
         if on_step is not None:
             on_step(state.index, len(plan))

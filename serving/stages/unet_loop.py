@@ -20,7 +20,7 @@ from serving.seal import Seal
 from serving.stages.stage import NO_DEADLINE, request_of, require_shape, text_tensor
 from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
-from vico.sampling import initial_noise, make_plan
+from vico.sampling import PRESETS, initial_noise, make_plan
 
 PROMPT_TOKENS = 77
 FloatArray = npt.NDArray[np.float32]
@@ -85,8 +85,9 @@ def lane_specs(
     factor = graphset.vae_factor
     shape = (graphset.latent_channels, request.height // factor, request.width // factor)
     plan = make_plan(request.sampler, request.steps, graphset.schedule)
+    interval = PRESETS[request.preset].guidance_interval
     return [
-        LaneSpec(plan, initial_noise(request.seed, k, shape), context, request.guidance_scale, concept)
+        LaneSpec(plan, initial_noise(request.seed, k, shape), context, request.guidance_scale, concept, interval)
         for k in range(request.num_images)
     ]
 

@@ -22,6 +22,7 @@ EVERY_FIELD: dict[str, Any] = {
     "concept": "my-toy@" + "ab" * 32,
     "negative_prompt": "",
     "seed": 2**63 - 1,
+    "preset": "fast",
     "steps": 12,
     "sampler": "ddim",
     "guidance_scale": 4.5,
@@ -37,7 +38,7 @@ EVERY_FIELD: dict[str, Any] = {
 def test_the_request_has_exactly_the_contracts_fields_and_datatypes() -> None:
     declared = {spec.name: spec.metadata["datatype"] for spec in dataclasses.fields(GenerateRequest) if spec.metadata}
     assert declared == contract_inputs()
-    assert len(declared) == 13
+    assert len(declared) == 14
 
 
 def test_the_keywords_of_generate_are_the_fields_of_the_request() -> None:

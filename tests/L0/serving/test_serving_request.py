@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from serving.errors import InvalidField, to_wire
 from serving.request import GenerateRequest, parse_request
+from vico.sampling import PRESETS
 
 DIGEST = "0123456789abcdef" * 4
 INTS: dict[str, tuple[Any, int, int]] = {
@@ -22,7 +23,7 @@ INTS: dict[str, tuple[Any, int, int]] = {
     "num_images": (np.int32, 1, 8),
 }
 FLOATS = {"guidance_scale": (1.0, 30.0), "image_guidance": (0.0, 1.5)}
-TEXTS = ("prompt", "negative_prompt", "concept", "sampler", "output_format", "reference_image")
+TEXTS = ("prompt", "negative_prompt", "concept", "preset", "sampler", "output_format", "reference_image")
 FIELDS = (*TEXTS, *INTS, *FLOATS, "height", "width")
 
 
@@ -69,6 +70,14 @@ def test_defaults() -> None:
         num_images=1,
         output_format="png",
     )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_gives_what_the_client_leaves_out(name: str) -> None:
+    request = parse(preset=text(name))
+    assert (request.preset, request.sampler, request.steps) == (name, PRESETS[name].sampler, PRESETS[name].steps)
+    request = parse(preset=text(name), sampler=text("ddim"), steps=np.array([7], np.int32))
+    assert (request.preset, request.sampler, request.steps) == (name, "ddim", 7)
 
 
 def test_a_prompt_is_needed() -> None:
@@ -121,7 +130,7 @@ def test_texts(name: str, low: int, value: str) -> None:
         assert getattr(parse(**{name: text(value)}), name) == value
 
 
-@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "concept", "sampler", "output_format"])
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "concept", "preset", "sampler", "output_format"])
 @given(value=st.binary(max_size=40))
 def test_any_bytes_are_accepted_or_refused_by_name(name: str, value: bytes) -> None:
     assert field_of_refusal(**{name: text(value)}) in (None, name)
@@ -153,9 +162,11 @@ def test_bad_concepts(value: str) -> None:
     refused("concept", text(value))
 
 
-@pytest.mark.parametrize(("name", "value"), [("sampler", "euler"), ("sampler", "DDIM"), ("output_format", "gif")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("sampler", "euler"), ("sampler", "DDIM"), ("output_format", "gif"), ("preset", "best")]
+)
 def test_unknown_choices_name_the_known(name: str, value: str) -> None:
-    assert {"ddim", "png"} & set(refused(name, text(value)).accepted.split(", "))
+    assert {"ddim", "png", "fast"} & set(refused(name, text(value)).accepted.split(", "))
 
 
 @pytest.mark.parametrize("name", FIELDS)

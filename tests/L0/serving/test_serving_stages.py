@@ -115,7 +115,8 @@ def test_the_whole_way_without_a_concept(server: Server) -> None:
     info = info_of(tensors)
     assert set(info.pop("timings")) == {"text_encoder", "image_encoder", "unet_loop", "vae_decoder"}
     assert info == {
-        "seed": 0, "steps": 2, "sampler": "dpmpp_2m", "height": 16, "width": 48, "concept": "", "warnings": [],
+        "seed": 0, "preset": "quality", "steps": 2, "sampler": "dpmpp_2m", "height": 16, "width": 48, "concept": "",
+        "warnings": [],
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from vico.concept import read_package
 from vico.errors import ConceptError, PromptError, SamplerError
 from vico.loaded_concept import LoadedConcept, load_concept
 from vico.pipeline import PictureRequest, PipelineError, encode_pictures, generate, generate_latents
-from vico.sampling import initial_noise
+from vico.sampling import GuidanceInterval, initial_noise
 from vico.streams import reference_features
 
 REQUEST = PictureRequest(prompt="a photo of a * on the beach", seed=3, steps=3)
@@ -74,6 +74,17 @@ def test_without_guidance_the_negative_prompt_has_no_say(tiny_base: Base, concep
     request = replace(REQUEST, guidance_scale=1.0)
     a, b = (generate_latents(tiny_base, replace(request, negative_prompt=n), concept) for n in ("", "dark"))
     assert torch.equal(a, b)
+
+
+def test_outside_the_guidance_interval_the_positive_prompt_is_asked_alone(
+    tiny_base: Base, concept: LoadedConcept
+) -> None:
+    never = replace(REQUEST, guidance_interval=GuidanceInterval(1e6, 1e7))
+    unguided = generate_latents(tiny_base, replace(REQUEST, guidance_scale=1.0), concept)
+    torch.testing.assert_close(generate_latents(tiny_base, never, concept), unguided)
+    partly = generate_latents(tiny_base, replace(REQUEST, guidance_interval=GuidanceInterval(low=1.0)), concept)
+    assert not torch.allclose(partly, unguided)
+    assert not torch.allclose(partly, generate_latents(tiny_base, REQUEST, concept))
 
 
 def test_several_references_of_which_one_is_repeated_change_nothing(tiny_base: Base, concept: LoadedConcept) -> None:

@@ -27,8 +27,11 @@ def generate(
     ),
     negative_prompt: Annotated[Optional[str], typer.Option(help="What not to show.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="The same seed gives the same pictures.")] = None,
-    steps: Annotated[Optional[int], typer.Option(help="Denoising steps.")] = None,
-    sampler: Annotated[Optional[str], typer.Option(help="Sampler, for example ddim or dpmpp_2m.")] = None,
+    preset: Annotated[Optional[str], typer.Option(help="quality, balanced or fast.")] = None,
+    steps: Annotated[Optional[int], typer.Option(help="Denoising steps [default: the preset's].")] = None,
+    sampler: Annotated[
+        Optional[str], typer.Option(help="Sampler, for example dpmpp_2m or unipc [default: the preset's].")
+    ] = None,
     guidance_scale: Annotated[Optional[float], typer.Option(help="Strength of the prompt; 1 = no guidance.")] = None,
     image_guidance: Annotated[Optional[float], typer.Option(help="Strength of the concept's photos.")] = None,
     height: Annotated[Optional[int], typer.Option(help="Pixels.")] = None,
@@ -55,6 +58,7 @@ def generate(
         "concept": concept,
         "negative_prompt": negative_prompt,
         "seed": seed,
+        "preset": preset,
         "steps": steps,
         "sampler": sampler,
         "guidance_scale": guidance_scale,

@@ -65,6 +65,7 @@ def _info(text: memoryview) -> GenerateInfo:
         concept=str(info["concept"]),
         warnings=tuple(ServerWarning(str(item["code"]), str(item["message"])) for item in info["warnings"]),
         timings={str(stage): float(seconds) for stage, seconds in info["timings"].items()},
+        preset=str(info.get("preset", "")),
     )
 
 
