@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+from typing import Annotated
 
 from PIL import Image
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from vico.base import Base
 from vico.loaded_concept import LoadedConcept
@@ -19,14 +21,14 @@ GROUP = 8
 """Seed s is picture s mod 8 of the request with seed s div 8, so that the seeds 0 to 7 run as one batch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SamplingSettings:
     """How pictures are sampled; the same for every method in a comparison."""
 
     sampler: str
-    steps: int
-    guidance_scale: float
-    image_guidance: float = 1.0
+    steps: Annotated[int, Field(ge=1)]
+    guidance_scale: Annotated[float, Field(ge=1)]
+    image_guidance: Annotated[float, Field(ge=0)] = 1.0
 
 
 def concept_maker(
