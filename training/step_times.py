@@ -1,6 +1,7 @@
 """What a training step costs under each option: `python -m training.step_times`.
 
-Options take turns, step by step, so that whatever else the machine does falls on all of them; the figure is the median.
+Options take turns, step by step, and what is counted is processor time on one thread, so that a busy machine tells the
+same as an idle one; the figure is the median.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main(
     base: Annotated[Path, typer.Option(help="A base.")] = Path("assets/toy-base"),
     photos: Annotated[Path, typer.Option(help="Photos of one thing.")] = Path("assets/photos/teapot/train"),
     steps: Annotated[int, typer.Option(min=3, help="Timed steps of each option.")] = 12,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    only: Annotated[str, typer.Option(help="Names of options, with ';' between; default: all.")] = "",
 ) -> None:
     """Print milliseconds a step, and their ratio to the published method's."""
     import torch
@@ -45,22 +46,24 @@ def main(
     from training.setup import set_up
     from vico.base import load_base
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
     loaded = load_base(base)
     pictures = [photo.picture for photo in load_photos(photos, loaded.default_size)]
-    recipes = {name: load_recipe(None, base, **fields) for name, fields in OPTIONS.items()}
+    chosen = {"published", *only.split(";")} if only else OPTIONS.keys()
+    recipes = {name: load_recipe(None, base, **fields) for name, fields in OPTIONS.items() if name in chosen}
     trainers = {name: set_up(loaded, recipe, pictures, "toy")[0] for name, recipe in recipes.items()}
     times: dict[str, list[float]] = {name: [] for name in trainers}
     for step in range(steps + 2):
         for name, trainer in trainers.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             trainer.step(step)
             # the first steps make the optimiser's state, and still train a token that is to be frozen
             if step >= 2:
-                times[name].append(time.perf_counter() - begun)
+                times[name].append(time.process_time() - begun)
     for name, seconds in times.items():
         ratio = median(seconds) / median(times["published"])
-        print(f"{name:34} {1000 * median(seconds):7.0f} ms   {ratio:.2f}")
+        print(f"{name:34} {1000 * median(seconds):7.0f} ms   {ratio:.2f}", flush=True)
 
 
 if __name__ == "__main__":
