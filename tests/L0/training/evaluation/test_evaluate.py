@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.concepts import make_concept
 from tests.helpers.evaluation import ColourEncoder, HalfJudge
 from tests.helpers.photos import make_photos
+from training.errors import TrainingError
 from training.evaluation import evaluate as module
 from training.evaluation.chosen import parse_choice
 from training.evaluation.encoder import EncoderError
