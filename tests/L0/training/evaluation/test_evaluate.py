@@ -17,6 +17,7 @@ from training.evaluation.chosen import parse_choice
 from training.evaluation.encoder import EncoderError
 from training.evaluation.evaluate import EvaluationJob, load_gallery, run_evaluation
 from training.evaluation.gate import GateError
+from training.evaluation.maker import plain_maker
 from training.evaluation.page import figures, table
 from training.evaluation.subject import SubjectError
 from training.evaluation.suite import Suite, SuiteError
@@ -69,9 +70,7 @@ def test_end_to_end(job: EvaluationJob) -> None:
 
 
 def test_the_gate_leaves_the_package_alone(job: EvaluationJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        module, "concept_maker", lambda base, concept, settings: module.plain_maker(base, "toy", settings)
-    )
+    monkeypatch.setattr(module, "concept_maker", lambda base, concept, settings: plain_maker(base, "toy", settings))
     before = job.concept.read_bytes()
     with pytest.raises(GateError):
         run_evaluation(replace(job, gate=True))
@@ -112,12 +111,17 @@ def test_a_base_without_judge(tiny_base: Base) -> None:
         load_toy_judge(tiny_base.path)
 
 
-def test_command_refuses_by_field(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_absent_package(job: EvaluationJob) -> None:
+    with pytest.raises(TrainingError, match="concept"):
+        run_evaluation(replace(job, concept=job.concept.with_name("absent.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("suite", "encoders", "field"), [("nothing", None, "suite"), ("toy", "resnet", "encoders"), (None, "", "encoders")]
+)
+def test_command_refuses_by_field(tmp_path: Path, suite: str | None, encoders: str | None, field: str) -> None:
     from training.evaluation.cli import evaluate
 
-    for arguments, field in (({"suite": "nothing"}, "suite"), ({"encoders": "resnet"}, "encoders")):
-        with pytest.raises(VicoError) as refused:
-            evaluate(base=tmp_path, concept=tmp_path / "c", photos=tmp_path, out=tmp_path, **arguments)
-        assert refused.value.field == field
+    with pytest.raises(VicoError) as refused:
+        evaluate(tmp_path, tmp_path / "c.safetensors", tmp_path, tmp_path, suite=suite, encoders=encoders)
+    assert refused.value.field == field
