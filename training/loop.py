@@ -26,9 +26,7 @@ from rich.progress import (
 from training.checkpoints import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from training.errors import CheckpointError
 from training.recipe import Recipe
-from training.trainer import Trainer, make_optimizer, rate_factor
-
-__all__ = ["RunSettings", "make_optimizer", "rate_factor", "train_concept"]
+from training.trainer import Trainer
 
 _SMOOTHING = 0.9
 

@@ -12,10 +12,10 @@ from training.batches import BatchMaker
 from training.checkpoints import LossPoint
 from training.concept_model import ConceptModel, initial_embedding
 from training.errors import TrainingError
-from training.loop import make_optimizer, rate_factor
 from training.masks import mask_pictures, veil
 from training.recipe import Recipe
 from training.report import loss_curve
+from training.trainer import make_optimizer, rate_factor
 from vico.base import Base
 
 RECIPE = Recipe(name="test", steps=100, batch_size=4, token_lr=5e-3, block_lr=1e-3)
