@@ -51,6 +51,8 @@ class Cropper:
 
     def crops(self, pictures: Sequence[Image.Image], word: str) -> list[Image.Image]:
         """The boxes' contents."""
+        if not pictures:
+            return []
         return [picture.crop(box) for picture, box in zip(pictures, self.boxes(pictures, word), strict=True)]
 
     @torch.no_grad()

@@ -91,9 +91,9 @@ def evaluate_package(
 ) -> Evaluation:
     """Draw the concept and the floor, score them, write the three files into `out`."""
     subject, look_alikes = gallery.subject, load_look_alikes(gallery.folder)
-    scorer = Scorer(base, gallery.subjects, encoders, judge, look_alikes)
     drawn = draw_suite(concept_maker(base, load_concept(base, package), suite.settings), suite, on_picture)
     floor_drawn = draw_suite(plain_maker(base, subject.init_word, suite.settings), suite, on_picture)
+    scorer = Scorer(base, gallery.subjects, encoders, judge, look_alikes)
     scores = scorer.score(subject, drawn, floor_drawn)
     alike = len(look_alikes.get(subject.init_word, ()))
     evaluation = Evaluation(
