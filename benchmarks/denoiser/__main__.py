@@ -33,6 +33,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Of every contender; 0 = all cores.", min=0)] = 0,
     quick: Annotated[bool, typer.Option(help="Latent 32, three rounds.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on with the result file.")] = False,
+    export: Annotated[bool, typer.Option(help="Bring the graphs up to date first.")] = True,
     report: Annotated[Path | None, typer.Option(help="Write table and plot into this page.")] = None,
 ) -> None:
     """Measure a denoiser step beside plain Stable Diffusion's and two-stream ViCo's, side by side in one run."""
@@ -42,7 +43,7 @@ def main(
             threads or os.cpu_count() or 1,
         )  # fmt: skip
         results = open_results(json, settings.identity(), resume=resume)
-        _run(settings, results, only or [])
+        _run(settings, results, only or [], export=export)
     except VicoError as error:
         _console.print(f"error: {error}", style="red", highlight=False)
         raise typer.Exit(1) from None
@@ -53,12 +54,13 @@ def main(
         write_report(results, report)
 
 
-def _run(settings: Settings, results: Results, only: list[str]) -> None:
+def _run(settings: Settings, results: Results, only: list[str], *, export: bool) -> None:
     unknown = set(only) - {duel.name for duel in DUELS} - set(PROBES)
     if unknown:
         raise BenchmarkError("only", ", ".join(sorted(unknown)), ", ".join([*(d.name for d in DUELS), *PROBES]))
-    _console.print("preparing graphs and concepts (at full size about 15 minutes once)")
-    prepare(settings)
+    if export:
+        _console.print("preparing graphs and concepts (at full size about 15 minutes once)")
+        prepare(settings)
     prepared = read_prepared(settings)
     _probe(settings, prepared, results, "flops", only)
     duels = chosen(name for name in only if name not in PROBES) if not only or set(only) - set(PROBES) else ()
@@ -89,10 +91,10 @@ def _probe(settings: Settings, prepared: Prepared, results: Results, name: str, 
 
 
 def _announce(settings: Settings, results: Results, duels: tuple[object, ...]) -> None:
-    from benchmarks.denoiser.small_contenders import GEMM_FLOPS, Gemm
+    from benchmarks.denoiser.small_contenders import Gemm
     from benchmarks.denoiser.worker import timed
 
-    speed = GEMM_FLOPS / timed(Gemm(settings).prepare("peak")).wall
+    speed = results.facts["flops"]["gemm"] / timed(Gemm(settings).prepare("peak")).wall
     seconds = planned(duels, settings, results, results.facts["flops"]["plain_per_row"], speed)  # type: ignore[arg-type]
     table = Table("duel", "minutes", title=f"planned, at {speed / 1e9:.0f} GFLOP/s in a matrix product")
     for name, value in seconds.items():

@@ -19,7 +19,7 @@ from benchmarks.denoiser.settings import LANES, Settings
 from benchmarks.denoiser.worker import Action
 from export.inputs import random_feed
 from export.signatures import BATCH, SLOTS, Axis, Geometry, Signature, Value
-from serving.runner import OrtRunner
+from serving.runners.onnx_cpu import OnnxCpuRunner
 from vico.concept.graphset import GraphName
 from vico.concept.layout import BLOCK_TENSORS, block_tensor_shapes
 from vico.image_attention import ImageAttentionBlock, image_attention
@@ -86,9 +86,9 @@ class Bank:
         geometry, root = self._prepared.geometry, settings.work / "graphs"
         self._signatures = {form: blocks_signature(geometry, form) for form in FORMS}
         self._runners = {
-            form: OrtRunner(
+            form: OnnxCpuRunner(
                 export_for_benchmark(repr(geometry), Blocks(geometry, form), signature, geometry, root),
-                threads=settings.threads,
+                settings.threads,
             )
             for form, signature in self._signatures.items()
         }

@@ -15,7 +15,7 @@ _LOAD_DEFAULT = 0.04
 _FIXED_SECONDS = 0.5
 
 
-def unit_seconds(contender: str, rows: int, flops_per_row: float, gemm_flops_per_second: float) -> float:
+def unit_seconds(contender: str, rows: float, flops_per_row: float, gemm_flops_per_second: float) -> float:
     """One run of a unit."""
     return _FIXED_SECONDS + _SLOWER.get(contender, 1) * rows * flops_per_row / (GEMM_SHARE * gemm_flops_per_second)
 

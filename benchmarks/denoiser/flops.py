@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.denoiser.graphs import PlainUnet, TwoStream, plain_signature, two_stream_signature
 from benchmarks.denoiser.prepared import Prepared
 from benchmarks.denoiser.settings import Settings
-from benchmarks.denoiser.small_contenders import GEMM_FLOPS
 from export.modules import Denoiser, ReferenceEncoder
 from export.signatures import Signature, Value, signatures
 from vico.sites import find_sites
@@ -35,7 +34,7 @@ def count_flops(settings: Settings, prepared: Prepared) -> dict[str, float]:
             name: float(_count(module, _empty(signature, settings, prepared)))
             for name, (module, signature) in graphs.items()
         }
-    return counted | {"gemm": float(GEMM_FLOPS)}
+    return counted | {"gemm": 2.0 * settings.gemm_side**3}
 
 
 def _count(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:

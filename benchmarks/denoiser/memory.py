@@ -63,7 +63,7 @@ def _pictures(
         open_runner(config, graphset, "reference_encoder"), len(graphset.sites), config.reference_bytes, lookahead=2
     )
     denoiser = open_runner(config, graphset, "denoiser")
-    bank = SlotBank(graphset.sites, len(digests), denoiser.dtype)
+    bank = SlotBank(graphset.sites, len(digests))
     marks["loop_loaded"] = _peak()
     lanes = [Lane(_spec(settings, graphset, digest, k)) for k, digest in enumerate(digests)]
     for lane in lanes:

@@ -10,12 +10,14 @@ import numpy as np
 from benchmarks.denoiser.feeds import Feeds, bank_feeds, step_feeds
 from benchmarks.denoiser.graphs import plain_signature, two_stream_signature
 from benchmarks.denoiser.prepared import Prepared, read_prepared
+from benchmarks.denoiser.requests import Requests
 from benchmarks.denoiser.settings import CHUNK, LANES, Settings
 from benchmarks.denoiser.worker import Action
 from export.signatures import Signature, signatures
 from serving.bank import SlotBank
 from serving.config import ServingConfig
-from serving.runner import OrtRunner, open_runner
+from serving.runner import Runner, open_runner
+from serving.runners.onnx_cpu import OnnxCpuRunner
 from vico.concept import read_graphset, read_package
 from vico.concept.graphset import GraphName
 
@@ -25,7 +27,7 @@ class _OneGraph:
 
     def __init__(self, settings: Settings, prepared: Prepared, path: Path, signature: Signature) -> None:
         self._settings, self._prepared, self._signature = settings, prepared, signature
-        self._runner = OrtRunner(path, threads=settings.threads)
+        self._runner = OnnxCpuRunner(path, settings.threads)
         self._warm()
 
     def _warm(self) -> None:
@@ -93,26 +95,24 @@ class Ours:
         raise ValueError(f"no such work: {work}")
 
     @cached_property
-    def _references(self) -> OrtRunner:
+    def _references(self) -> Runner:
         runner = self._open("reference_encoder")
         runner.run(self._feeds("reference_encoder", 1))
         return runner
 
     @cached_property
-    def _requests(self):  # type: ignore[no-untyped-def]
-        from benchmarks.denoiser.requests import Requests
-
+    def _requests(self) -> Requests:
         return Requests(self._settings, self._prepared, self._denoiser, self._references)
 
     def _swap(self) -> Action:
         """A concept in host memory takes the only slot of a bank from another one."""
         packages = [read_package(path) for path in self._prepared.concepts]
-        bank = SlotBank(self._graphset.sites, 1, self._denoiser.dtype)
+        bank = SlotBank(self._graphset.sites, 1)
         bank.acquire(packages[0].digest, lambda digest: packages[0])
         bank.release(packages[0].digest)
         return lambda: bank.acquire(packages[1].digest, lambda digest: packages[1])
 
-    def _open(self, name: GraphName) -> OrtRunner:
+    def _open(self, name: GraphName) -> Runner:
         config = ServingConfig(self._prepared.graphset, self._settings.work, threads=self._settings.threads)
         return open_runner(config, self._graphset, name)
 

@@ -14,6 +14,7 @@ from benchmarks.denoiser.feeds import bank_feeds, step_feeds
 from benchmarks.denoiser.prepared import Prepared
 from benchmarks.denoiser.settings import Settings
 from export.signatures import signatures
+from serving.runners.onnx_cpu import cpu_options
 from vico.concept import read_graphset
 
 _TOP_NODES = 12
@@ -25,9 +26,7 @@ def profile_denoiser(settings: Settings, prepared: Prepared) -> dict[str, Any]:
     signature = signatures(prepared.geometry)["denoiser"]
     feeds = step_feeds(signature, prepared, 1, settings.latent) | bank_feeds(signature, prepared, 1)
     with TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = settings.threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = cpu_options(settings.threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         spec = graphset.spec("denoiser", "onnx") or graphset.graphs["denoiser"]

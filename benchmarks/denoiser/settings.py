@@ -16,6 +16,8 @@ SHORT_STEPS = 2
 """Steps of the request that is run whole, to prove the composition."""
 LANES = 8
 """Lanes of the mixed batch, one row each."""
+_BLOCKS = 0.12
+"""Of a row of the U-Net: what the image attention blocks cost."""
 CHUNK = 4
 """Rows of the reference encoder in one run: timesteps ahead of the loop."""
 
@@ -32,6 +34,11 @@ class Settings:
     rounds: int
     threads: int = os.cpu_count() or 1
 
+    @property
+    def gemm_side(self) -> int:
+        """Of the square matrices whose product is the machine's peak; small for toy latents."""
+        return 4096 if self.latent >= 32 else 512
+
     def identity(self) -> dict[str, Any]:
         """What must be equal for a result file to be gone on with."""
         fields = asdict(self) | {"base": self.base.name}
@@ -46,7 +53,7 @@ class Unit:
     contender: str
     """Runs in a process of its own: a key of `contenders.CONTENDERS`."""
     work: str
-    rows: int
+    rows: float
     """Rows of the denoiser (two with guidance for one picture): scales the estimate of time."""
 
     @property
@@ -68,7 +75,7 @@ class Duel:
         return tuple(dict.fromkeys(unit.contender for unit in self.units))
 
 
-def _ours(work: str, rows: int) -> Unit:
+def _ours(work: str, rows: float) -> Unit:
     return Unit("ours", work, rows)
 
 
@@ -100,7 +107,11 @@ DUELS: tuple[Duel, ...] = (
     Duel("openvino", (Unit("plain_ort", "step", 2), Unit("plain_openvino", "step", 2))),
     Duel(
         "bank",
-        tuple(Unit("bank", f"{form}_b{rows}", 0) for rows in (1, 2, 4, 8) for form in ("bank", "lanes", "fixed")),
+        tuple(
+            Unit("bank", f"{form}_b{rows}", _BLOCKS * rows)
+            for rows in (1, 2, 4, 8)
+            for form in ("bank", "lanes", "fixed")
+        ),
     ),
 )
 """In this order, so that a process needed by two neighbours is loaded once."""

@@ -13,20 +13,18 @@ from benchmarks.denoiser.worker import Action, timed
 from serving.store import ConceptStore
 from vico.concept import read_package
 
-GEMM_SIDE = 4096
-GEMM_FLOPS = 2 * GEMM_SIDE**3
 _READ_BYTES = 2**22
 
 
 class Gemm:
-    """float32 4096 x 4096 x 4096 in the library that is fastest here: the peak that a U-Net is held against."""
+    """A float32 product of square matrices in the library that is fastest here: the peak that a U-Net is held to."""
 
     def __init__(self, settings: Settings) -> None:
         import torch
 
         torch.set_num_threads(settings.threads)
         random = np.random.default_rng(0)
-        a, b = (random.standard_normal((GEMM_SIDE, GEMM_SIDE), np.float32) for _ in range(2))
+        a, b = (random.standard_normal((settings.gemm_side, settings.gemm_side), np.float32) for _ in range(2))
         tensors = torch.from_numpy(a), torch.from_numpy(b)
         ways: list[Action] = [lambda: a @ b, lambda: tensors[0] @ tensors[1]]
         for way in ways:
@@ -74,5 +72,5 @@ def _read(path: Path) -> None:
     """As fast as reading goes: unbuffered, into one small buffer."""
     buffer = bytearray(_READ_BYTES)
     with path.open("rb", buffering=0) as file:
-        while file.readinto(buffer):  # type: ignore[attr-defined]
+        while file.readinto(buffer):
             pass
