@@ -13,14 +13,17 @@ from export.errors import ExportError, TargetError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from export.pipeline import GraphResult
+    from export.records import GraphResult
 
 
 class Target(StrEnum):
     """What the graphs are made to run on."""
 
     ONNX = "onnx"
+    ONNX_FP16 = "onnx-fp16"
+    ONNX_BF16 = "onnx-bf16"
     TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
 
 
 def export(
@@ -31,13 +34,13 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
 ) -> None:
     """Turn a base into the graphs that `vico serve` runs, and the Triton model repository around them."""
-    if target is Target.TENSORRT:
+    if target in (Target.TENSORRT, Target.TENSORRT_RTX):
         raise TargetError("target", "TensorRT engines are built on a GPU, and vico does not build them yet", "onnx")
     from rich.console import Console
 
     console = Console(stderr=True)
     try:
-        results = _run(base, out, check, console)
+        results = _run(base, out, target, check, console)
     except OSError as error:
         raise ExportError(
             "out", f"{out} cannot be written ({error.strerror})", "a folder with room on the disk"
@@ -48,7 +51,7 @@ def export(
         _print_json(out, results)
 
 
-def _run(base: Path, out: Path, check: bool, console: Console) -> tuple[GraphResult, ...]:
+def _run(base: Path, out: Path, target: Target, check: bool, console: Console) -> tuple[GraphResult, ...]:
     """Export under a progress bar; prints how far the new graphs are off torch."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -68,7 +71,7 @@ def _run(base: Path, out: Path, check: bool, console: Console) -> tuple[GraphRes
             done = [str(graph) for graph in GRAPH_NAMES].index(name)
             progress.update(task, description=f"{stage} {name}", completed=done, total=len(GRAPH_NAMES))
 
-        results = export_base(loaded, out, ExportOptions(), check=check, announce=announce)
+        results = export_base(loaded, out, ExportOptions(), check=check, announce=announce, target=target.value)
     if deviations := [deviation for result in results for deviation in result.deviations]:
         console.print(deviation_table(deviations))
     return results

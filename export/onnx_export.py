@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from export.errors import GraphError
+from export.facts import GraphFacts, facts_of
 from export.keys import ExportOptions
 from export.signatures import BATCH, Axis, Shape, Signature
 from export.store import MODEL_FILE
@@ -28,14 +26,6 @@ from export.store import MODEL_FILE
 # beforehand, the tracer need not find it out by failing and tracing again. The graph runs with any batch.
 _BATCH_TRACED = 63
 _LAYER = "namespace"
-
-
-@dataclass(frozen=True)
-class GraphFacts:
-    """What is in an exported graph."""
-
-    nodes: int
-    attention_nodes: int
 
 
 def export_graph(
@@ -66,7 +56,7 @@ def export_graph(
             verbose=False,
         )
     assert program is not None
-    facts = _inspect(program, signature)
+    facts = facts_of(program.model.graph, signature, _count_attentions(program.exported_program))
     _forget_the_machine(program.model.graph)
     program.save(folder / MODEL_FILE, external_data=True)
     return facts
@@ -85,32 +75,6 @@ def _dynamic_axes(shape: Shape, dims: dict[str, Any]) -> dict[int, Any]:
             dim = dims.setdefault(axis.name, Dim(axis.name, max=_BATCH_TRACED) if axis == BATCH else Dim(axis.name))
             axes[index] = dim if axis.multiple == 1 else axis.multiple * dim
     return axes
-
-
-def _inspect(program: Any, signature: Signature) -> GraphFacts:
-    """Count the nodes and hold the graph against what serving relies on."""
-    graph = program.model.graph
-    found = [value.name for value in graph.inputs], [value.name for value in graph.outputs]
-    wanted = [value.name for value in signature.inputs], [value.name for value in signature.outputs]
-    if found != wanted:
-        raise GraphError(signature.name, f"inputs and outputs {found} came out of the exporter", str(wanted))
-    attentions = [node for node in graph.all_nodes() if node.op_type == "Attention"]
-    traced = _count_attentions(program.exported_program)
-    if len(attentions) != traced:
-        raise GraphError(
-            signature.name, f"{len(attentions)} Attention nodes", f"{traced}, one per attention of the model"
-        )
-    counts = Counter(node.op_type for node in graph.all_nodes())
-    if counts["Softmax"] != signature.attention_maps:
-        raise GraphError(
-            signature.name,
-            f"{counts['Softmax']} Softmax nodes: an attention is not fused",
-            f"{signature.attention_maps}",
-        )
-    biased = sum(1 for node in attentions if len(node.inputs) > 3 and node.inputs[3] is not None)
-    if biased:
-        raise GraphError(signature.name, f"{biased} Attention nodes take a bias matrix, which no runtime fuses", "none")
-    return GraphFacts(nodes=sum(counts.values()), attention_nodes=len(attentions))
 
 
 def _count_attentions(program: torch.export.ExportedProgram) -> int:

@@ -31,6 +31,10 @@ class GraphStore:
         """Whether it is there; since it is put there by a rename, it is then complete."""
         return (self.folder(name, digest) / MODEL_FILE).is_file()
 
+    def beside(self, name: GraphName, exported: str, digest: str) -> Path:
+        """Where a form of the graph `exported` that shares its weights is or will be."""
+        return self.folder(name, exported) / f"{digest}.onnx"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the only export into this folder; waits for another one. Clears what a killed export left behind."""
@@ -39,6 +43,8 @@ class GraphStore:
             fcntl.flock(handle, fcntl.LOCK_EX)
             for left in self.root.glob(f"{_STAGING}*"):
                 shutil.rmtree(left)
+            for left in self.root.glob(f"*/*/{_STAGING}*"):
+                left.unlink()
             yield
 
     @contextmanager
@@ -59,6 +65,23 @@ class GraphStore:
             _sync_path(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    @contextmanager
+    def staging_beside(self, name: GraphName, exported: str, digest: str) -> Iterator[Path]:
+        """A file to write a form into that shares the weights of `exported`; it becomes `beside(…)` likewise."""
+        target = self.beside(name, exported, digest)
+        temporary = target.with_name(f"{_STAGING}{target.name}")
+        try:
+            yield temporary
+            # the graph last: once it is there, all of it is
+            for suffix in (".json", ".onnx"):
+                if (made := temporary.with_suffix(suffix)).is_file():
+                    _sync_path(made)
+                    made.rename(target.with_suffix(suffix))
+            _sync_path(target.parent)
+        finally:
+            for suffix in (".json", ".onnx"):
+                temporary.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -35,6 +35,8 @@ class SlotBank:
             for tensor, shape in block_tensor_shapes(site.channels).items()
         }
         """Feed name → [S, …]; written in place."""
+        self.version = 0
+        """Counts the writes: a runner with memory of its own copies the arrays again when it has changed."""
         self._slot_of: OrderedDict[str, int] = OrderedDict()
         self._pins: Counter[str] = Counter()
 
@@ -100,6 +102,7 @@ class SlotBank:
             del self._slot_of[owner]
         for feed, tensor in self._feeds(package):
             self.arrays[feed][slot] = tensor
+        self.version += 1
         self._slot_of[digest] = slot
 
     def _feeds(self, package: ConceptPackage) -> Iterator[tuple[str, Weights]]:

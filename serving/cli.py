@@ -18,10 +18,11 @@ from serving.launcher import Server
 
 
 class Device(StrEnum):
-    """What the graphs run on; each is a key of `serving.runner.PROVIDERS`."""
+    """What the graphs run on; each is a key of `serving.runner.TARGETS`."""
 
     CPU = "cpu"
     CUDA = "cuda"
+    TENSORRT = "tensorrt"
 
 
 def serve(

@@ -27,7 +27,7 @@ class ServingConfig:
     secret: str = ""
     """Seals what one stage hands to the next; set by the launcher, new at every start."""
     provider: str = "cpu"
-    """"cpu" or "cuda"."""
+    """"cpu", "cuda" or "tensorrt"."""
     threads: int = 0
     """Threads of one graph; 0 = all cores."""
     max_lanes: int = 8

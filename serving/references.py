@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.cache import ByteLRU
 from serving.lane import ReferenceStream
-from serving.runner import Results, Runner
+from serving.runners.runner import Results, Runner
 
 FloatArray = npt.NDArray[np.float32]
 SiteTokens = tuple[FloatArray, ...]
@@ -17,6 +18,26 @@ SiteTokens = tuple[FloatArray, ...]
 
 _Key = tuple[str, str, str, int, int]
 _Work = dict[_Key, tuple[ReferenceStream, int]]
+
+
+@dataclass(frozen=True)
+class ReferenceUse:
+    """What reference features have cost so far, and what they hold."""
+
+    hits: int = 0
+    """Asked of the cache and found."""
+    misses: int = 0
+    """Asked and computed."""
+    runs: int = 0
+    """Runs of `reference_encoder`."""
+    rows: int = 0
+    """Rows of all runs: one for each reference at each timestep."""
+    entries: int = 0
+    """Streams × timesteps held now."""
+    size_bytes: int = 0
+    """Bytes held now."""
+    max_bytes: int = 0
+    """The bound on them."""
 
 
 class ReferenceFeatures:
@@ -35,7 +56,15 @@ class ReferenceFeatures:
         self._sites = sites
         self._lookahead = lookahead
         self._max_rows = max_rows
+        self._hits = self._misses = self._runs = self._rows = 0
         self.cache: ByteLRU[_Key, SiteTokens] = ByteLRU(max_bytes, lambda tokens: sum(t.nbytes for t in tokens))
+
+    @property
+    def use(self) -> ReferenceUse:
+        """The counters now."""
+        cache = self.cache
+        held = len(cache), cache.size_bytes, cache.max_bytes
+        return ReferenceUse(self._hits, self._misses, self._runs, self._rows, *held)
 
     def at(self, wanted: Sequence[tuple[ReferenceStream, tuple[int, ...]]]) -> list[SiteTokens]:
         """Features of each stream at the first of its timesteps; the ones after it are computed along if they are near.
@@ -45,12 +74,14 @@ class ReferenceFeatures:
         """
         found: dict[_Key, SiteTokens] = {}
         work: _Work = {}
-        for stream, timesteps in wanted:
-            key = (*stream.key, timesteps[0])
+        # halves that read the same text, and pictures of one prompt, ask for one thing
+        for key, (stream, timesteps) in {(*stream.key, ts[0]): (stream, ts) for stream, ts in wanted}.items():
             tokens = self.cache.get(key)
             if tokens is None:
+                self._misses += 1
                 work.update(self._ahead(stream, timesteps))
             else:
+                self._hits += 1
                 found[key] = tokens
         found.update(self._compute(work))
         return [found[(*stream.key, timesteps[0])] for stream, timesteps in wanted]
@@ -73,6 +104,8 @@ class ReferenceFeatures:
 
     def _run(self, streams: Sequence[tuple[ReferenceStream, int]]) -> Results:
         rows = [(stream, timestep) for stream, timestep in streams for _ in stream.concept.references]
+        self._runs += 1
+        self._rows += len(rows)
         return self._runner.run(
             {
                 "latent": np.concatenate([stream.concept.references for stream, _ in streams]),

@@ -1,92 +1,60 @@
-"""A runner executes one graph on one device."""
+"""The runner of one graph of the set, on the device that the config names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
-import onnxruntime as ort
+from typing import Protocol
 
 from serving.config import ServingConfig
 from serving.errors import GraphError
+from serving.runners.onnx_cpu import OnnxCpuRunner
+from serving.runners.onnx_cuda import OnnxCudaRunner
+from serving.runners.runner import Feeds, KeepsInputs, Real, Results, Runner
+from serving.runners.tensorrt import TensorRTRunner
 from vico.concept import GraphSet
-from vico.concept.graphset import GraphName
+from vico.concept.graphset import GraphName, TargetName
 
-Feeds = Mapping[str, npt.NDArray[Any]]
-Results = dict[str, npt.NDArray[Any]]
+__all__ = ["TARGETS", "Feeds", "KeepsInputs", "OpenRunner", "Results", "Runner", "open_runner"]
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-
-class Runner(Protocol):
-    """One graph, ready to run. Inputs and outputs are named and shaped as in the graph table of the architecture."""
-
-    def run(self, feeds: Feeds) -> Results:
-        """Run the graph once; every output by name."""
+# in order of preference
+TARGETS: dict[str, tuple[TargetName, ...]] = {
+    "cpu": ("onnx",),
+    "cuda": ("onnx-fp16", "onnx-bf16"),
+    "tensorrt": ("tensorrt",),
+}
 
 
-class OrtRunner:
-    """ONNX Runtime.
-
-    On a GPU (`provider="cuda"`; written, not yet run on one) inputs still come from host memory at every run: binding
-    the bank on the device is for the session that has a device.
-
-    Args:
-        path: of the ONNX file.
-        provider: "cpu" or "cuda".
-        threads: of one run; 0 = all cores.
-
-    Raises:
-        GraphError: the provider is unknown, or ONNX Runtime fell back to another.
-    """
-
-    def __init__(self, path: Path, provider: str = "cpu", threads: int = 0) -> None:
-        if provider not in PROVIDERS:
-            raise GraphError("provider", f"unknown provider {provider!r}", ", ".join(PROVIDERS))
-        wanted, available = PROVIDERS[provider], ort.get_available_providers()
-        # ONNX Runtime would drop an unavailable provider with no more than a log line
-        if wanted not in available:
-            raise GraphError("provider", f"{provider!r} is not available here", ", ".join(available))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        # several serving processes share the cores: a spinning thread takes them from whoever has work
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(str(path), options, providers=[wanted])
-        if wanted not in self._session.get_providers():
-            raise GraphError("provider", f"{provider!r} does not start", "a device whose driver and libraries match")
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self._float16 = any(value.type == "tensor(float16)" for value in self._session.get_inputs())
+class OpenRunner(Runner, Protocol):
+    """A runner that tells the width of its inputs."""
 
     @property
-    def dtype(self) -> type[np.float16] | type[np.float32]:
+    def dtype(self) -> Real:
         """Element type of the graph's real inputs."""
-        return np.float16 if self._float16 else np.float32
-
-    def run(self, feeds: Feeds) -> Results:
-        """Run the graph once; float inputs of the other width are converted, float outputs are float32."""
-        wanted = np.dtype(self.dtype)
-        converted = {
-            name: array.astype(wanted) if array.dtype.kind == "f" and array.dtype != wanted else array
-            for name, array in feeds.items()
-        }
-        results = self._session.run(self._outputs, converted)
-        return {
-            name: array.astype(np.float32) if array.dtype == np.float16 else array
-            for name, array in zip(self._outputs, results, strict=True)
-        }
 
 
-def open_runner(config: ServingConfig, graphset: GraphSet, name: GraphName) -> OrtRunner:
+def open_runner(config: ServingConfig, graphset: GraphSet, name: GraphName) -> OpenRunner:
     """The runner of one graph of the set.
 
     Raises:
-        GraphError: the set does not hold the graph, or its file is absent.
+        GraphError: the provider is unknown; the set does not hold the graph for it, or its file is absent; the device
+            is absent, or another than the graph was built for.
     """
-    spec = graphset.graphs.get(name)
-    path = config.graphs / spec.file if spec else None
-    if path is None or not path.is_file():
-        raise GraphError("graphs", f"the graph {name!r} is absent", "a folder made by `vico export`")
-    return OrtRunner(path, config.provider, config.threads)
+    wanted = TARGETS.get(config.provider)
+    if wanted is None:
+        raise GraphError("provider", f"unknown provider {config.provider!r}", ", ".join(TARGETS))
+    path = _file(config.graphs, graphset, name, wanted)
+    match config.provider:
+        case "cuda":
+            return OnnxCudaRunner(path)
+        case "tensorrt":
+            return TensorRTRunner(path, name)
+        case _:
+            return OnnxCpuRunner(path, config.threads)
+
+
+def _file(folder: Path, graphset: GraphSet, name: GraphName, targets: tuple[TargetName, ...]) -> Path:
+    for target in targets:
+        spec = graphset.spec(name, target)
+        if spec is not None and (folder / spec.file).is_file():
+            return folder / spec.file
+    raise GraphError("graphs", f"the graph {name!r} is absent", f"a folder made by `vico export --target {targets[0]}`")

@@ -15,7 +15,7 @@ from serving.lane import ConceptUse, Lane, LaneSpec
 from serving.references import ReferenceFeatures
 from serving.report import StageReport, Stopwatch
 from serving.request import GenerateRequest
-from serving.runner import open_runner
+from serving.runner import KeepsInputs, open_runner
 from serving.seal import Seal
 from serving.stages.stage import NO_DEADLINE, request_of, require_shape, text_tensor
 from serving.store import ConceptStore
@@ -105,5 +105,7 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
     )
     store = ConceptStore(config.store, config.host_bytes)
     bank = SlotBank(graphset.sites, config.slots, denoiser.dtype)
+    if isinstance(denoiser, KeepsInputs):
+        denoiser.keep(bank.arrays, lambda: bank.version)
     engine = Engine(denoiser, references, bank, store.open, graphset.sites, config.max_lanes)
     return UnetLoopStage(graphset, engine, Seal(config.secret))

@@ -15,7 +15,7 @@ from serving.config import ServingConfig
 from serving.engine import Engine
 from serving.lane import ConceptUse, FloatArray, Lane, LaneSpec
 from serving.references import ReferenceFeatures
-from serving.runner import OrtRunner, open_runner
+from serving.runner import OpenRunner, open_runner
 from vico.concept import ConceptPackage, read_package
 from vico.concept.graphset import GraphName
 from vico.sampling import initial_noise, make_plan
@@ -32,7 +32,7 @@ def engine(exported: Exported, concepts: dict[str, ConceptPackage]) -> Callable[
     config = ServingConfig(exported.folder, exported.folder)
     graphset = exported.graphset
     names: tuple[GraphName, ...] = ("denoiser", "reference_encoder")
-    runners: list[OrtRunner] = [open_runner(config, graphset, name) for name in names]
+    runners: list[OpenRunner] = [open_runner(config, graphset, name) for name in names]
 
     def make() -> Engine:
         references = ReferenceFeatures(runners[1], len(graphset.sites), 2**28, lookahead=4, max_rows=8)

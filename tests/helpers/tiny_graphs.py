@@ -17,7 +17,9 @@ from export.pipeline import export_base
 from export.signatures import Geometry, Signature, signatures
 from vico.base import Base
 from vico.concept import GraphSet, read_graphset
-from vico.concept.graphset import GraphName
+from vico.concept.graphset import GraphName, TargetName
+
+TARGETS: tuple[TargetName, ...] = ("onnx",)
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,28 @@ class ExportedBase:
     geometry: Geometry
 
     def path(self, name: GraphName) -> Path:
-        """The ONNX file of one graph."""
+        """The ONNX file of one graph as exported."""
         return self.folder / self.graphset.graphs[name].file
+
+    def form(self, name: GraphName, target: TargetName = "onnx") -> Path:
+        """The file of one graph for a target."""
+        spec = self.graphset.spec(name, target)
+        assert spec is not None, f"not exported for {target}"
+        return self.folder / spec.file
 
     def signature(self, name: GraphName) -> Signature:
         """What one graph takes and gives."""
         return signatures(self.geometry)[name]
 
     def session(self, name: GraphName) -> onnxruntime.InferenceSession:
-        """One graph, ready to run."""
-        return open_session(self.path(name))
+        """One graph as the CPU runs it."""
+        return open_session(self.form(name))
 
 
-def export_unchecked(base: Base, folder: Path) -> ExportedBase:
+def export_unchecked(base: Base, folder: Path, *targets: TargetName) -> ExportedBase:
     """Export `base` into `folder`: half a minute for a tiny base, nothing when its graphs are there already."""
-    export_base(base, folder, ExportOptions(), check=False, announce=lambda name, stage: None)
+    for target in targets or TARGETS:
+        export_base(base, folder, ExportOptions(), check=False, announce=lambda name, stage: None, target=target)
     return ExportedBase(folder, read_graphset(folder), geometry_of(base))
 
 

@@ -19,17 +19,20 @@ from vico.sampling.schedule import NoiseSchedule
 GRAPHSET_FILE = "graphset.json"
 GRAPHSET_VERSION: Literal[1] = 1
 GraphName = Literal["text_encoder", "vae_encoder", "reference_encoder", "denoiser", "vae_decoder"]
+TargetName = Literal["onnx", "onnx-fp16", "onnx-bf16", "tensorrt", "tensorrt-rtx"]
+"""What a graph is made to run on: ONNX Runtime's CPU; its CUDA in either half width; TensorRT engines built on the
+device; engines built ahead of time."""
 _CONFIG = ConfigDict(extra="forbid")
 
-__all__ = ["GraphName", "GraphSet", "GraphSpec", "SiteSpec", "read_graphset", "write_graphset"]
+__all__ = ["GraphName", "GraphSet", "GraphSpec", "SiteSpec", "TargetName", "read_graphset", "write_graphset"]
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class GraphSpec:
-    """One exported graph."""
+    """One graph."""
 
     file: str
-    """Path of the ONNX file relative to the graph set's folder."""
+    """Path of the ONNX file or engine relative to the graph set's folder."""
     digest: Digest
     """What the graph was made from; the same digest means the same graph."""
 
@@ -44,6 +47,7 @@ class GraphSet:
     schedule: NoiseSchedule
     sites: tuple[SiteSpec, ...]
     graphs: Mapping[GraphName, GraphSpec]
+    """As exported: float32, standard operators only; what every target's graphs are made from."""
     context_width: int
     """Width D of the text encoder's output and of a token embedding."""
     vae_factor: int
@@ -55,8 +59,13 @@ class GraphSet:
     max_size: int
     """Greatest height or width, in pixels."""
     latent_channels: Annotated[int, Field(ge=1)] = 4
-    target: str = "onnx"
+    targets: Mapping[TargetName, Mapping[GraphName, GraphSpec]] = Field(default_factory=dict)
+    """The same graphs in the form that each target runs best."""
     format_version: Literal[1] = GRAPHSET_VERSION
+
+    def spec(self, name: GraphName, target: TargetName) -> GraphSpec | None:
+        """The graph `name` for `target`; None if the set was not exported for it."""
+        return self.targets.get(target, {}).get(name)
 
 
 _ADAPTER = TypeAdapter(GraphSet)

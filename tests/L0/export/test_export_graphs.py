@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,47 @@ def test_attention_is_fused(exported: ExportedBase, name: GraphName) -> None:
     assert len(attentions) == ATTENTIONS[name]
     assert not any(input_ for node in attentions for input_ in node.input[3:]), "a bias matrix"
     assert {opset.domain: opset.version for opset in model.opset_import} == {"": 23}
+
+
+@pytest.mark.parametrize("name", GRAPH_NAMES)
+def test_the_cpu_gets_every_attention_as_flash(exported: ExportedBase, name: GraphName) -> None:
+    model = onnx.load(exported.form(name), load_external_data=False)
+    counts = Counter(node.op_type for node in model.graph.node)
+    assert counts["MultiHeadAttention"] == ATTENTIONS[name]
+    assert counts["Attention"] == 0
+    assert counts["Softmax"] == exported.signature(name).attention_maps
+    fused = [node for node in model.graph.node if node.op_type == "MultiHeadAttention"]
+    assert not any(input_ for node in fused for input_ in node.input[3:]), "bias, key padding mask or cache"
+    before = onnx.load(exported.path(name), load_external_data=False)
+    assert len(model.graph.node) < 0.9 * len(before.graph.node)
+
+
+@pytest.mark.parametrize("name", GRAPH_NAMES)
+def test_the_cpu_reads_the_weights_of_the_exported_graph(exported: ExportedBase, name: GraphName) -> None:
+    form, source = exported.form(name), exported.path(name)
+    assert form.parent == source.parent
+    model = onnx.load(form, load_external_data=False)
+    own = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    assert own < 4_000, "what is not in the shared file"
+    locations = {e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"}
+    assert locations == {"model.onnx.data"}
+
+
+def test_no_projection_is_computed_twice(exported: ExportedBase) -> None:
+    """The mask's columns and the fused attention beside them read one query and one key."""
+    graph = onnx.load(exported.form("reference_encoder"), load_external_data=False).graph
+    products = [tuple(node.input) for node in graph.node if node.op_type in ("MatMul", "Gemm", "Conv")]
+    assert len(products) == len(set(products))
+
+
+def test_the_reference_encoder_ends_at_the_last_site(exported: ExportedBase, base: Base) -> None:
+    graph = onnx.load(exported.path("reference_encoder"), load_external_data=False).graph
+    weights = [tensor.name for tensor in graph.initializer]
+    last = max(base.sites, key=lambda site: site.index).name
+    assert any(name.startswith(f"unet.{last}.transformer_blocks.0.ff.net.2") for name in weights)
+    assert not any(
+        name.startswith(("unet.conv_out", "unet.conv_norm_out", f"unet.{last}.proj_out")) for name in weights
+    )
 
 
 @pytest.mark.parametrize("name", GRAPH_NAMES)

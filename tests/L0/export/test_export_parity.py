@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from export.cases import Case, cases
-from export.check import TOLERANCE, check_graph, deviation_table
+from export.check import FLOAT, check_graph, deviation_table
 from export.errors import ParityError
 from export.modules import build_module
 from export.signatures import GRAPH_NAMES
@@ -27,8 +27,8 @@ def _cases(base: Base, exported: ExportedBase, name: GraphName) -> Iterator[Case
 
 @pytest.mark.parametrize("name", GRAPH_NAMES)
 def test_every_graph_equals_torch(base: Base, exported: ExportedBase, name: GraphName) -> None:
-    deviations = check_graph(exported.path(name).parent, exported.signature(name), _cases(base, exported, name))
-    assert max(deviation.error for deviation in deviations) <= TOLERANCE / 10
+    deviations = check_graph(exported.form(name), exported.signature(name), _cases(base, exported, name))
+    assert max(deviation.error for deviation in deviations) <= FLOAT.error / 10
     assert all(deviation.mask_error == 0 for deviation in deviations)
     assert {1, 3} == {deviation.rows for deviation in deviations}
     assert all(deviation.greatest > 0.01 for deviation in deviations), "compared with nothing"
@@ -47,7 +47,11 @@ def test_an_altered_weight_is_found_and_named(base: Base, exported: ExportedBase
     weights[: len(weights) // 2] += 0.01
     data.write_bytes(weights.tobytes())
     with pytest.raises(ParityError, match=r"^vae_decoder: .* off torch") as caught:
-        check_graph(folder, exported.signature("vae_decoder"), _cases(base, exported, "vae_decoder"))
+        check_graph(
+            folder / exported.form("vae_decoder").name,
+            exported.signature("vae_decoder"),
+            _cases(base, exported, "vae_decoder"),
+        )
     assert caught.value.field == "vae_decoder"
 
 
@@ -58,7 +62,7 @@ def test_a_wrong_number_is_out_of_tolerance(base: Base, exported: ExportedBase, 
     altered[0, 0, 0, 0] += wrong
     with pytest.raises(ParityError, match="vae_encoder"):
         check_graph(
-            exported.path("vae_encoder").parent,
+            exported.form("vae_encoder"),
             exported.signature("vae_encoder"),
             [replace(case, expected=(altered,))],
         )
@@ -69,7 +73,7 @@ def test_a_wrong_mask_is_out_of_tolerance(base: Base, exported: ExportedBase) ->
     expected = (*case.expected[:-1], 1 - case.expected[-1])
     with pytest.raises(ParityError, match="masks 100"):
         check_graph(
-            exported.path("reference_encoder").parent,
+            exported.form("reference_encoder"),
             exported.signature("reference_encoder"),
             [replace(case, expected=expected)],
         )
@@ -79,7 +83,7 @@ def test_a_wrong_shape_is_out_of_tolerance(base: Base, exported: ExportedBase) -
     case = next(_cases(base, exported, "vae_encoder"))
     with pytest.raises(ParityError):
         check_graph(
-            exported.path("vae_encoder").parent,
+            exported.form("vae_encoder"),
             exported.signature("vae_encoder"),
             [replace(case, expected=(case.expected[0][..., :1],))],
         )
@@ -87,7 +91,7 @@ def test_a_wrong_shape_is_out_of_tolerance(base: Base, exported: ExportedBase) -
 
 def test_the_table_has_a_line_for_every_case(base: Base, exported: ExportedBase) -> None:
     deviations = check_graph(
-        exported.path("vae_encoder").parent, exported.signature("vae_encoder"), _cases(base, exported, "vae_encoder")
+        exported.form("vae_encoder"), exported.signature("vae_encoder"), _cases(base, exported, "vae_encoder")
     )
     table = deviation_table(deviations)
     assert table.row_count == len(deviations) == 2

@@ -11,20 +11,22 @@ from typing import Any
 
 import pytest
 
-from export import pipeline
+from export import graphs
 from export.check import Deviation
 from export.errors import ParityError
+from export.facts import GraphFacts
 from export.keys import ExportOptions
-from export.onnx_export import GraphFacts
 from export.pipeline import export_base
+from export.records import GraphResult
 from export.signatures import GRAPH_NAMES
 from tests.helpers.tiny_base import make_tiny_base
 from tests.helpers.tiny_graphs import ExportedBase
 from vico.base import Base, load_base
 from vico.concept import read_graphset
+from vico.concept.graphset import TargetName
 
 _DEVIATION = Deviation("", "one row", 1, 1e-6, 0.0, 1.0)
-Run = Callable[..., tuple[pipeline.GraphResult, ...]]
+Run = Callable[..., tuple[GraphResult, ...]]
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Exporter:
 
     made: list[str]
     checked: list[str]
+    derived: list[str]
     fail_at: str = ""
     wrong: str = ""
 
@@ -44,7 +47,14 @@ class Exporter:
         self.made.append(signature.name)
         return GraphFacts(nodes=1, attention_nodes=1)
 
-    def check(self, folder: Path, signature: Any, cases: Any) -> tuple[Any, ...]:
+    def derive(self, source: Path, model: Path, signature: Any, target: TargetName) -> GraphFacts:
+        assert source.is_file()
+        model.write_bytes(b"form")
+        self.derived.append(f"{signature.name} {target}")
+        return GraphFacts(nodes=1, attention_nodes=1)
+
+    def check(self, model: Path, signature: Any, cases: Any, tolerance: Any) -> tuple[Any, ...]:
+        assert model.read_bytes() == b"form"
         if signature.name == self.wrong:
             raise ParityError(signature.name, "off", "on")
         self.checked.append(signature.name)
@@ -53,16 +63,18 @@ class Exporter:
 
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Exporter:
-    fake = Exporter([], [])
-    monkeypatch.setattr(pipeline, "export_graph", fake.export)
-    monkeypatch.setattr(pipeline, "check_graph", fake.check)
+    fake = Exporter([], [], [])
+    monkeypatch.setattr(graphs, "export_graph", fake.export)
+    monkeypatch.setattr(graphs, "write_form", fake.derive)
+    monkeypatch.setattr(graphs, "check_graph", fake.check)
     return fake
 
 
 @pytest.fixture
 def run(base: Base, tmp_path: Path) -> Run:
-    def export(of: Base = base, *, check: bool = True) -> tuple[pipeline.GraphResult, ...]:
-        return export_base(of, tmp_path, ExportOptions(), check=check, announce=lambda name, stage: None)
+    def export(of: Base = base, *, check: bool = True, target: TargetName = "onnx") -> tuple[GraphResult, ...]:
+        options = ExportOptions()
+        return export_base(of, tmp_path, options, check=check, announce=lambda name, stage: None, target=target)
 
     return export
 
@@ -73,6 +85,11 @@ def test_the_layout_of_a_graph_set(base: Base, exported: ExportedBase) -> None:
     assert set(graphset.graphs) == set(GRAPH_NAMES)
     for name, spec in graphset.graphs.items():
         assert spec.file == f"graphs/{name}/{spec.digest}/model.onnx"
+        assert (exported.folder / spec.file).is_file()
+    for name, spec in graphset.targets["onnx"].items():
+        source = graphset.graphs[name]
+        assert spec.file == f"graphs/{name}/{source.digest}/{spec.digest}.onnx", "beside the weights that they share"
+        assert spec.digest != source.digest
         assert (exported.folder / spec.file).is_file()
     assert (graphset.context_width, graphset.vae_factor, graphset.size_multiple) == (32, 2, 4)
     assert (graphset.default_size, graphset.max_size) == (32, 64)
@@ -138,9 +155,50 @@ def test_a_graph_that_is_wrong_never_gets_its_name(exporter: Exporter, run: Run,
     with pytest.raises(ParityError, match="vae_encoder: off"):
         run()
     assert not (tmp_path / "graphset.json").exists()
-    assert not (tmp_path / "graphs/vae_encoder").exists()
+    assert not list((tmp_path / "graphs/vae_encoder").glob("*/*[0-9a-f].onnx"))
+    assert not list((tmp_path / "graphs").rglob(".staging-*"))
     exporter.wrong = ""
     assert [result.is_new for result in run()] == [False, True, True, True, True]
+    assert exporter.made.count("vae_encoder") == 1, "what it is derived from is there"
+
+
+def test_one_exported_graph_serves_every_target(exporter: Exporter, run: Run, tmp_path: Path) -> None:
+    run()
+    before = read_graphset(tmp_path)
+    for target in ("onnx-fp16", "onnx-bf16"):
+        assert all(result.is_new for result in run(target=target))
+    assert exporter.made == list(GRAPH_NAMES), "exported once"
+    assert len(exporter.derived) == 15
+    after = read_graphset(tmp_path)
+    assert after.graphs == before.graphs
+    assert set(after.targets) == {"onnx", "onnx-fp16", "onnx-bf16"}
+    assert after.targets["onnx"] == before.targets["onnx"]
+    files = {spec.file for graphs in after.targets.values() for spec in graphs.values()}
+    assert len(files) == 15
+    assert all((tmp_path / file).is_file() for file in files)
+    assert not any(result.is_new for result in run(target="onnx-fp16"))
+
+
+def test_targets_of_another_base_are_forgotten(exporter: Exporter, run: Run, base: Base, tmp_path: Path) -> None:
+    run(target="onnx-fp16")
+    changed = replace(base, schedule=replace(base.schedule, steps_offset=0))
+    changed.__dict__["digest"] = "f" * 64
+    run(changed)
+    assert set(read_graphset(tmp_path).targets) == {"onnx"}
+
+
+def test_what_no_runtime_here_can_run_stays_unchecked(exporter: Exporter, run: Run) -> None:
+    results = run(target="onnx-bf16")
+    assert exporter.checked == []
+    assert [result.record.max_error for result in results] == [None] * 5
+
+
+def test_a_killed_derivation_is_cleared(exporter: Exporter, run: Run, tmp_path: Path) -> None:
+    run()
+    left = next((tmp_path / "graphs/denoiser").iterdir()) / ".staging-abc.onnx"
+    left.write_bytes(b"half")
+    run()
+    assert not left.exists()
 
 
 def test_unchecked_graphs_are_checked_later(exporter: Exporter, run: Run) -> None:

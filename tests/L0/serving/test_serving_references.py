@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from fake_runners import FakeReferenceEncoder, make_spec
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from serving.batch import pad
 from serving.lane import ReferenceStream
@@ -83,6 +89,82 @@ def test_halves_that_read_the_same_are_computed_once() -> None:
     negative, positive = make(encoder).at([(stream, TIMESTEPS) for stream in halves])
     assert encoder.batches == [3]
     assert negative is positive
+
+
+def test_pictures_of_one_prompt_share_every_run() -> None:
+    encoder = FakeReferenceEncoder()
+    features = make(encoder)
+    pictures = [(stream, TIMESTEPS) for _ in range(4) for stream in streams()]
+    features.at(pictures)
+    assert encoder.batches == [4, 2]
+    assert (features.use.misses, features.use.hits, features.use.rows) == (2, 0, 6)
+
+
+def test_the_negative_half_is_kept_across_prompts_with_the_placeholder_at_the_same_place() -> None:
+    """The empty prompt is read with the positive prompt's placeholder position, so that position is part of the key."""
+    encoder = FakeReferenceEncoder()
+    features = make(encoder, lookahead=1)
+    negative, positive = streams()
+    features.at([(negative, TIMESTEPS), (positive, TIMESTEPS)])
+    other = replace(positive, context=positive.context + 1)
+    features.at([(streams()[0], TIMESTEPS), (other, TIMESTEPS)])
+    assert encoder.batches == [2, 1]
+    moved = replace(negative, concept=replace(negative.concept, position=9))
+    features.at([(moved, TIMESTEPS)])
+    assert encoder.batches == [2, 1, 1]
+
+
+def test_a_fixed_context_is_computed_once_for_all_requests() -> None:
+    """`reference_context = concept`: whatever is asked, all timesteps of the schedule are known after one request."""
+    encoder = FakeReferenceEncoder()
+    features = make(encoder)
+    for request in range(3):
+        halves = make_spec(digest="d" * 64, fixed_context=True).streams
+        for i in range(len(TIMESTEPS)):
+            features.at([(stream, TIMESTEPS[i:]) for stream in halves])
+        assert encoder.batches == [3, 2], f"request {request}"
+    use = features.use
+    assert (use.runs, use.rows, use.entries) == (2, len(TIMESTEPS), len(TIMESTEPS))
+    assert use.misses == 2
+    assert use.hits == 3 * len(TIMESTEPS) - 2
+    assert 0 < use.size_bytes == features.cache.size_bytes <= use.max_bytes
+
+
+@given(
+    steps=st.integers(1, 12),
+    lookahead=st.integers(1, 13),
+    max_rows=st.integers(1, 6),
+    references=st.integers(1, 3),
+)
+def test_any_lookahead_computes_every_timestep_once(steps: int, lookahead: int, max_rows: int, references: int) -> None:
+    encoder = FakeReferenceEncoder()
+    features = ReferenceFeatures(encoder, len(SITES), 2**24, lookahead, max_rows)
+    timesteps = tuple(range(steps * 10, 0, -10))
+    halves = streams(references=references)
+    for i in range(steps):
+        features.at([(stream, timesteps[i:]) for stream in halves])
+    assert sum(encoder.batches) == features.use.rows == 2 * steps * references
+    assert max(encoder.batches) <= max(max_rows, references)
+    assert len(encoder.batches) == features.use.runs
+    features.cache.check_integrity()
+
+
+@given(npst.arrays(np.float32, (9, 3), elements=st.floats(-4, 4, width=32)), npst.arrays(bool, 9), st.integers(0, 5))
+def test_pruning_and_padding_lose_nothing(features: Any, mask: Any, more: int) -> None:
+    """Attention over what is kept, padded beside a longer row, is attention over all with the rest masked."""
+    kept = keep(features, mask)
+    padded, kept_mask = pad([kept, np.zeros((len(kept) + more, 3), np.float32)])
+    query = np.array([0.3, -1.0, 0.7], np.float32)
+    np.testing.assert_allclose(
+        _attend(query, padded[0], kept_mask[0] > 0),
+        _attend(query, features, mask) if mask.any() else features.mean(axis=0),
+        atol=1e-5,
+    )
+
+
+def _attend(query: Any, tokens: Any, mask: Any) -> Any:
+    weights = np.where(mask, np.exp(tokens @ query), 0)
+    return weights @ tokens / weights.sum()
 
 
 def test_an_empty_mask_keeps_the_mean() -> None:
