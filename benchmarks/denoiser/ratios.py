@@ -82,6 +82,11 @@ FORMULAS: Mapping[str, tuple[str, Callable[[Clock], float]]] = {
     "plain_eager_over_ort": ("eager", _over("plain_eager.step", "plain_ort.step")),
     "plain_compile_over_ort": ("compile", _over("plain_compile.step", "plain_ort.step")),
     "plain_openvino_over_ort": ("openvino", _over("plain_openvino.step", "plain_ort.step")),
+    **{
+        f"bank_over_{form}_b{rows}": ("bank", _over(f"bank.bank_b{rows}", f"bank.{form}_b{rows}"))
+        for form in ("lanes", "fixed")
+        for rows in (1, 2, 4, 8)
+    },
 }
 """Key → the duel it is taken from, and what is divided by what."""
 

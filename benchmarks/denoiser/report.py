@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.denoiser.ratios import Ratio, all_ratios, summary
 from benchmarks.denoiser.results import Results
-from benchmarks.denoiser.settings import DUELS
+from benchmarks.denoiser.settings import CHUNK, DUELS, REQUEST_STEPS
 from benchmarks.denoiser.targets import TARGETS
 from vico.concept.atomic import write_atomically
 
@@ -40,6 +41,7 @@ def section(results: Results) -> str:
         " rounds; the sides of a ratio took turns. Median (least–greatest).",
         f"![ratios beside their targets]({_PLOT})",
         _ratio_table(all_ratios(results)),
+        _picture_times(results),
         _unit_table(results),
         _facts(results.facts),
     ]
@@ -56,6 +58,26 @@ def _ratio_table(ratios: dict[str, Ratio]) -> str:
         bound = "" if target is None else str(target)
         lines.append(f"| `{key}` | {summary(ratio.samples)} | {summary(ratio.cpu_samples)} | {bound} | {verdict} |")
     return "\n".join(lines)
+
+
+def _picture_times(results: Results) -> str:
+    """Seconds of whole pictures, composed of their steps."""
+    clocks = (
+        ("ours, exact, 1", "two_stream_n1", "ours.denoiser_n1", True, 1),
+        ("ours, fixed context, 1", "two_stream_n1", "ours.denoiser_n1", False, 1),
+        ("two-stream on ONNX Runtime, 1", "two_stream_n1", "two_stream_ort.step_n1", False, 1),
+        ("ours, exact, 4", "two_stream_n4", "ours.denoiser_n4", True, 4),
+        ("two-stream on ONNX Runtime, 4", "two_stream_n4", "two_stream_ort.step_n4", False, 4),
+        ("two-stream in diffusers, 4", "eager_n4", "two_stream_eager.step_n4", False, 4),
+    )
+    lines = [f"| {REQUEST_STEPS} steps, pictures of one prompt | seconds a picture |", "|---|---|"]
+    for label, duel, unit, exact, pictures in clocks:
+        steps, references = (results.of(duel, name) for name in (unit, "ours.references"))
+        if steps and (references or not exact):
+            seconds = median(s.wall for s in steps)
+            seconds += median(s.wall for s in references) / CHUNK if exact else 0
+            lines.append(f"| {label} | {REQUEST_STEPS * seconds / pictures:.3g} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _unit_table(results: Results) -> str:
