@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export.errors import ExportError, TargetError
+from export.errors import ExportError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from export.engines import Library
     from export.records import GraphResult
 
 
@@ -34,13 +35,13 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
 ) -> None:
     """Turn a base into the graphs that `vico serve` runs, and the Triton model repository around them."""
-    if target in (Target.TENSORRT, Target.TENSORRT_RTX):
-        raise TargetError("target", "TensorRT engines are built on a GPU, and vico does not build them yet", "onnx")
+    # before anything is loaded or written: what cannot be built here is said at once
+    library = _library(target, out)
     from rich.console import Console
 
     console = Console(stderr=True)
     try:
-        results = _run(base, out, target, check, console)
+        results = _run(base, out, target, library, check, console)
     except OSError as error:
         raise ExportError(
             "out", f"{out} cannot be written ({error.strerror})", "a folder with room on the disk"
@@ -51,7 +52,27 @@ def export(
         _print_json(out, results)
 
 
-def _run(base: Path, out: Path, target: Target, check: bool, console: Console) -> tuple[GraphResult, ...]:
+def _library(target: Target, out: Path) -> Library | None:
+    """What builds the engines of a target; None for a target without.
+
+    Raises:
+        TargetError: it is not here, or there is no GPU where it needs one.
+    """
+    match target:
+        case Target.TENSORRT:
+            from export.tensorrt import TensorRT
+
+            return TensorRT(out / "timing.cache")
+        case Target.TENSORRT_RTX:
+            from export.tensorrt_rtx import TensorRTRtx
+
+            return TensorRTRtx()
+    return None
+
+
+def _run(
+    base: Path, out: Path, target: Target, library: Library | None, check: bool, console: Console
+) -> tuple[GraphResult, ...]:
     """Export under a progress bar; prints how far the new graphs are off torch."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -71,7 +92,9 @@ def _run(base: Path, out: Path, target: Target, check: bool, console: Console) -
             done = [str(graph) for graph in GRAPH_NAMES].index(name)
             progress.update(task, description=f"{stage} {name}", completed=done, total=len(GRAPH_NAMES))
 
-        results = export_base(loaded, out, ExportOptions(), check=check, announce=announce, target=target.value)
+        results = export_base(
+            loaded, out, ExportOptions(), check=check, announce=announce, target=target.value, library=library
+        )
     if deviations := [deviation for result in results for deviation in result.deviations]:
         console.print(deviation_table(deviations))
     return results

@@ -20,11 +20,15 @@ from vico.concept.graphset import GraphName
 class Library(Protocol):
     """What the two libraries do differently."""
 
-    builder: Builder
     trt: Any
     """The library's module."""
     devices: tuple[str, ...]
+    """Compute capabilities, like `8.6`."""
     version_compatible: bool
+
+    @property
+    def builder(self) -> Builder:
+        """Which of the two."""
 
     def configure(self, config: Any) -> None:
         """Set the devices and options of a build."""

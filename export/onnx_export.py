@@ -56,6 +56,7 @@ def export_graph(
             verbose=False,
         )
     assert program is not None
+    assert program.exported_program is not None
     facts = facts_of(program.model.graph, signature, _count_attentions(program.exported_program))
     _forget_the_machine(program.model.graph)
     program.save(folder / MODEL_FILE, external_data=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from export.built import bring_up_engine
+from export.engines import Library
 from export.graphs import Job, Maker
 from export.keys import ExportOptions, graph_digest
 from export.modules import build_module, geometry_of
+from export.profiles import EngineLimits
 from export.records import GraphResult
 from export.repository import assemble_repository
 from export.signatures import signatures
@@ -26,9 +29,16 @@ Announce = Callable[[GraphName, str], None]
 
 
 def export_base(
-    base: Base, out: Path, options: ExportOptions, *, check: bool, announce: Announce, target: TargetName = "onnx"
+    base: Base,
+    out: Path,
+    options: ExportOptions,
+    *,
+    check: bool,
+    announce: Announce,
+    target: TargetName = "onnx",
+    library: Library | None = None,
 ) -> tuple[GraphResult, ...]:
-    """Bring the graph set at `out` up to date with `base`, for `target`.
+    """Bring the graph set at `out` up to date with `base`, for `target`; an engine's target needs the `library` for it.
 
     What is up to date stays untouched; `graphset.json` is written last, so that it names only what is there. Other
     targets of the same exported graphs stay in it.
@@ -46,7 +56,12 @@ def export_base(
             job = Job(build_module(base, name), signature, geometry, digest)
             maker = Maker(store, job, options, announce, check=check)
             exported[name] = GraphSpec(file=_relative(out, maker.export()), digest=digest)
-            results.append(maker.bring_up(target))
+            if library is None:
+                results.append(maker.bring_up(target))
+                continue
+            half = maker.bring_up("onnx-fp16")
+            announce(name, f"building for {target}")
+            results.append(bring_up_engine(store, library, half, signature, geometry, _limits(base)))
         write_tokenizer(base.tokenizer, out / TOKENIZER_FILE)
         assemble_repository(out)
         made = {
@@ -56,6 +71,10 @@ def export_base(
         targets = _kept_targets(out, exported) | {target: made}
         write_graphset(out, _graphset(base, exported, targets))
     return tuple(results)
+
+
+def _limits(base: Base) -> EngineLimits:
+    return EngineLimits(sizes=(base.default_size, _SIZE_LIMIT * base.default_size))
 
 
 def _relative(out: Path, file: Path) -> str:

@@ -36,7 +36,7 @@ class TensorRT:
         except ImportError:
             raise TargetError("target", "the library tensorrt is not installed", _INSTEAD) from None
         self.trt: Any = tensorrt
-        self.devices = (capability,)
+        self.devices: tuple[str, ...] = (capability,)
         self.version_compatible = version_compatible
         self._timing_cache = timing_cache
 
@@ -56,7 +56,7 @@ class TensorRT:
 
 def gpu_capability() -> str | None:
     """Compute capability of the first GPU, like `8.6`; None without one."""
-    import torch
+    import torch  # heavy: only for this target
 
     if not torch.cuda.is_available():
         return None

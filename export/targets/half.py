@@ -9,6 +9,7 @@ one too, but TensorRT refuses a graph that sets it; every flash kernel keeps its
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,13 +122,13 @@ def _half(tensor: ir.TensorProtocol, width: ir.DataType, name: str) -> ir.Tensor
     """Converted when it is written: a base's weights need not lie in memory twice."""
     dtype: npt.DTypeLike = width.numpy()
 
-    def convert() -> ir.Tensor:
+    def convert() -> ir.Tensor[npt.NDArray[Any]]:
         values = tensor.numpy().astype(dtype)
         if not np.isfinite(values.astype(np.float32)).all():
             raise GraphError(name, f"a weight does not fit into {width.name.lower()}", "another --target")
         return ir.Tensor(values, name=name)
 
-    return ir.LazyTensor(convert, dtype=width, shape=ir.Shape(tensor.shape), name=name)
+    return ir.LazyTensor(convert, dtype=width, shape=ir.Shape(tensor.shape.numpy()), name=name)
 
 
 def _match_inputs(

@@ -15,8 +15,6 @@ SESSION_OPTIONS = {
     # several serving processes share the cores: a spinning thread takes them from whoever has work
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
-    # constants of the graph are not kept twice beside their pre-packed form
-    "session.use_device_allocator_for_initializers": "1",
 }
 _PROVIDER = "CPUExecutionProvider"
 

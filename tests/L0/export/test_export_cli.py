@@ -6,15 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from export.cli import export
+from export.cli import Target, export
 from export.errors import ExportError, TargetError
 from tests.helpers.tiny_graphs import ExportedBase
 from vico.base import Base
+from vico.concept.graphset import TargetName
 from vico.errors import BaseError, VicoError
 
 app = typer.Typer()
@@ -39,12 +41,25 @@ def test_json_on_standard_output(base: Base, exported: ExportedBase) -> None:
     assert all(graph["max_error"] <= 1e-4 and not graph["is_new"] for graph in graphs.values())
 
 
-def test_tensorrt_explains_itself_at_once(tmp_path: Path) -> None:
+def test_tensorrt_without_a_gpu_explains_itself_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.tensorrt.gpu_capability", lambda: None)
     result = CliRunner().invoke(app, ["--base", "absent", "--out", str(tmp_path / "out"), "--target", "tensorrt"])
     assert isinstance(result.exception, TargetError)
-    assert "GPU" in str(result.exception)
-    assert str(result.exception).endswith("accepted: onnx")
+    assert "here is none" in str(result.exception)
+    assert "accepted: onnx, onnx-fp16" in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_tensorrt_rtx_without_its_library_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    result = CliRunner().invoke(app, ["--base", "absent", "--out", str(tmp_path / "out"), "--target", "tensorrt-rtx"])
+    assert isinstance(result.exception, TargetError)
+    assert "pip install tensorrt-rtx-cu12" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_target_can_be_asked_for() -> None:
+    assert {target.value for target in Target} == set(get_args(TargetName))
 
 
 def test_an_absent_base_is_named(tmp_path: Path) -> None:

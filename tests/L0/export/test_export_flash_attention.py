@@ -33,7 +33,8 @@ def _model(nodes: list[Any], inputs: dict[str, list[Any]], outputs: dict[str, li
     constants = [helper.make_tensor(name, TensorProto.INT64, [len(size)], size) for name, size in shapes.items()]
     graph = helper.make_graph(nodes, "g", values(inputs), values(outputs), constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
-    return ir.from_proto(onnx.shape_inference.infer_shapes(made, data_prop=True))
+    model: ir.Model = ir.from_proto(onnx.shape_inference.infer_shapes(made, data_prop=True))
+    return model
 
 
 def _attention(heads: int, width: int, *, split: bool, joined: bool, **attributes: Any) -> ir.Model:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
-from fake_runners import GRAPHSET
+from fake_runners import GRAPHSET, Concepts
 
 from serving.bank import SlotBank
 from serving.cli import Device
@@ -25,6 +25,7 @@ from serving.runners.runner import Feeds, KeepsInputs
 from serving.runners.tensorrt import TensorRTRunner
 from vico.concept import GraphSpec
 from vico.concept.engine import EngineRecord, write_engine_record
+from vico.concept.graphset import GraphName
 
 RECORD = EngineRecord(
     graph_name="denoiser",
@@ -96,7 +97,7 @@ def test_an_absent_graph_is_named_with_the_command_that_makes_it(tmp_path: Path,
 
 def test_the_graph_of_another_target_is_not_taken_in_its_place(tmp_path: Path) -> None:
     graph(tmp_path / "half.onnx", 10)
-    half = {"denoiser": GraphSpec(file="half.onnx", digest="0" * 64)}
+    half: dict[GraphName, GraphSpec] = {"denoiser": GraphSpec(file="half.onnx", digest="0" * 64)}
     graphset = replace(GRAPHSET, targets={"onnx-fp16": half})
     with pytest.raises(GraphError, match="'denoiser' is absent"):
         open_runner(ServingConfig(tmp_path, tmp_path), graphset, "denoiser")
@@ -217,11 +218,14 @@ def test_the_bank_stays_on_the_device_until_it_is_written() -> None:
     assert runner.run(feeds)["y"] == [8]
 
 
-def test_the_bank_tells_of_every_write() -> None:
-    from fake_runners import SITES
-
-    bank = SlotBank(SITES, 1)
-    assert bank.version == 0
+def test_the_bank_tells_of_every_write(tmp_path: Path) -> None:
+    concepts = Concepts(tmp_path, 2)
+    bank, versions = SlotBank(GRAPHSET.sites, 1), [0]
+    for digest in (concepts.digests[0], concepts.digests[0], concepts.digests[1], concepts.digests[0]):
+        bank.acquire(digest, concepts.load)
+        bank.release(digest)
+        versions.append(bank.version)
+    assert versions == [0, 1, 1, 2, 3]
 
 
 # --- TensorRT, up to the device call ------------------------------------------------------------------------------
