@@ -55,7 +55,7 @@ class Blocks(nn.Module):
 
 
 def blocks_signature(geometry: Geometry, form: str) -> Signature:
-    """What `Blocks` takes and gives; only the bank reads its slots."""
+    """What `Blocks` takes and gives; `slot` is read by the bank alone."""
     sites = list(enumerate(geometry.sites))
     # named as the export's own example inputs know them
     kept, tokens = ([Axis(f"reference_tokens_{i + offset}") for i, _ in sites] for offset in (0, len(sites)))
@@ -110,7 +110,5 @@ class Bank:
         ):
             sizes |= {f"reference_tokens_{i + len(prepared.strides)}": every, f"reference_tokens_{i}": kept}
         feeds = random_feed(self._signatures[form], prepared.geometry, sizes)
-        names = {value.name for value in self._signatures[form].inputs if form == "bank" or value.kind != "slot"}
-        return {name: t.numpy() for name, t in feeds.items() if name in names} | (
-            {"slot": np.arange(rows, dtype=np.int64)} if form == "bank" else {}
-        )
+        arrays = {name: tensor.numpy() for name, tensor in feeds.items()}
+        return arrays | {"slot": np.arange(rows, dtype=np.int64)}

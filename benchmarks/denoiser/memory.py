@@ -26,22 +26,27 @@ from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import initial_noise, make_plan
 
-_STEPS = 2
+_STEPS = 25
 
 
-def probe_memory(settings: Settings) -> dict[str, Any]:
-    """Bytes: peak, what the caches hold by configuration, and the base's weights."""
-    arguments = [str(settings.base), str(settings.work), str(settings.latent), str(settings.threads)]
+def probe_memory(settings: Settings, lookahead: int) -> dict[str, Any]:
+    """Bytes: peak, what the caches hold by configuration, and the base's weights.
+
+    `lookahead` timesteps of reference features are computed in one batch, whose activations are part of the peak.
+    """
+    arguments = [str(settings.base), str(settings.work), str(settings.latent), str(settings.threads), str(lookahead)]
     command = [sys.executable, "-m", "benchmarks.denoiser.memory", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _measure(settings: Settings) -> dict[str, Any]:
+def _measure(settings: Settings, lookahead: int) -> dict[str, Any]:
     prepared = read_prepared(settings)
     graphset = read_graphset(prepared.graphset)
-    config = ServingConfig(graphs=prepared.graphset, registry=settings.work, threads=settings.threads)
+    config = ServingConfig(
+        graphs=prepared.graphset, registry=settings.work, threads=settings.threads, lookahead=lookahead
+    )
     marks: dict[str, int] = {"start": _peak()}
     caches = _pictures(settings, config, graphset, prepared.concepts, marks)
     return {
@@ -56,11 +61,15 @@ def _measure(settings: Settings) -> dict[str, Any]:
 def _pictures(
     settings: Settings, config: ServingConfig, graphset: GraphSet, concepts: tuple[Path, ...], marks: dict[str, int]
 ) -> int:
-    """Two lanes of two concepts for two steps, then a decoded picture and an encoded photo and prompt."""
+    """One step of two lanes of two concepts, then a decoded picture and an encoded photo and prompt."""
     store = ConceptStore(settings.work / "store", config.host_bytes)
     digests = [store.adopt(path, lambda package: None).digest for path in concepts]
     references = ReferenceFeatures(
-        open_runner(config, graphset, "reference_encoder"), len(graphset.sites), config.reference_bytes, lookahead=2
+        open_runner(config, graphset, "reference_encoder"),
+        len(graphset.sites),
+        config.reference_bytes,
+        config.lookahead,
+        max_rows=2 * config.lookahead,
     )
     denoiser = open_runner(config, graphset, "denoiser")
     bank = SlotBank(graphset.sites, len(digests))
@@ -107,5 +116,5 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    base, work, side, count = sys.argv[1:]
-    print(json.dumps(_measure(Settings(Path(base), Path(work), int(side), 1, int(count)))))
+    base, work, side, count, ahead = sys.argv[1:]
+    print(json.dumps(_measure(Settings(Path(base), Path(work), int(side), 1, int(count)), int(ahead))))

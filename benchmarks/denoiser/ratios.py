@@ -130,12 +130,11 @@ def _from_facts(results: Results) -> dict[str, Ratio]:
             share = _gemm_share(results, unit, 2 * rows, flops["gemm"])
             if share:
                 found[key] = Ratio(share, _gemm_share(results, unit, 2 * rows, flops["gemm"], "cpu"))
-    memory = results.facts.get("memory")
-    if memory:
-        used = [m["peak_bytes"] - m["cache_bytes"] for m in memory]
-        found["peak_memory_over_weights"] = Ratio(
-            tuple(u / m["weight_bytes"] for u, m in zip(used, memory, strict=True))
-        )
+    for suffix in ("", "_lookahead_1"):
+        memory = results.facts.get(f"memory{suffix}", [])
+        shares = tuple((m["peak_bytes"] - m["cache_bytes"]) / m["weight_bytes"] for m in memory)
+        if shares:
+            found[f"peak_memory_over_weights{suffix}"] = Ratio(shares)
     return found
 
 

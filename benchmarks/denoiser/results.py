@@ -80,6 +80,8 @@ def open_results(path: Path, settings: dict[str, Any], *, resume: bool) -> Resul
     results = read_results(path)
     if results.settings != json.loads(json.dumps(settings)):
         raise BenchmarkError("json", f"{path.name} was measured with {results.settings}", f"{settings}")
+    # what failed is tried again: the cause may be mended
+    results.failures.clear()
     return results
 
 

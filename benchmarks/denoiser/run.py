@@ -40,7 +40,7 @@ class Runner:
         try:
             sample = self._worker(unit.contender).run(unit.work)
         except BenchmarkError as error:
-            # the others go on: what failed is in the results, and --resume does not try it again
+            # the others go on: what failed is in the results, and tried again with --resume
             self._results.failures[unit.contender] = str(error)
             self._results.save()
             self._workers.pop(unit.contender, None)
