@@ -43,23 +43,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         graph = arguments.graph or _synthetic(Path(folder) / "model.onnx")
         weights = sum(path.stat().st_size for path in graph.parent.glob(f"{graph.name}*")) / 2**20
-        print(
-            f"weights {weights:.0f} MiB\n{'options':36} {'load s':>7} {'anon MiB':>9} {'file MiB':>9} {'peak MiB':>9} {'CPU s/run':>9}"
+        columns = (
+            f"{'options':36} {'load s':>7} {'anon MiB':>9} {'file MiB':>9} {'peak MiB':>9} {'first s':>8} {'run s':>8}"
         )
+        print(f"weights {weights:.0f} MiB\n{columns}")
         for name, options in OPTIONS.items():
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.ort_options",
-                "--graph",
-                str(graph),
-                "--probe",
-                json.dumps(options),
-            ]
+            own = ["--graph", str(graph), "--probe", json.dumps(options)]
+            command = [sys.executable, "-m", "benchmarks.ort_options", *own]
             found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-            print(
-                f"{name:36} {found['load']:7.2f} {found['anon']:9.0f} {found['file']:9.0f} {found['peak']:9.0f} {found['run']:9.3f}"
-            )
+            memory = " ".join(f"{found[key]:9.0f}" for key in ("anon", "file", "peak"))
+            print(f"{name:36} {found['load']:7.2f} {memory} {found['first']:8.3f} {found['run']:8.3f}", flush=True)
 
 
 def _probe(graph: Path, changes: dict[str, Any]) -> dict[str, float]:
@@ -83,8 +76,9 @@ def _probe(graph: Path, changes: dict[str, Any]) -> dict[str, float]:
     session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     load = time.process_time() - start
     feeds = {value.name: _random(value) for value in session.get_inputs()}
-    session.run(None, feeds)
     start = time.process_time()
+    session.run(None, feeds)
+    first, start = time.process_time() - start, time.process_time()
     for _ in range(3):
         session.run(None, feeds)
     after = _memory()
@@ -92,7 +86,7 @@ def _probe(graph: Path, changes: dict[str, Any]) -> dict[str, float]:
         key: after[field] - before[field]
         for key, field in (("anon", "RssAnon"), ("file", "RssFile"), ("peak", "VmHWM"))
     }
-    return {"load": load, "run": (time.process_time() - start) / 3, **used}
+    return {"load": load, "first": first, "run": (time.process_time() - start) / 3, **used}
 
 
 def _memory() -> dict[str, float]:
