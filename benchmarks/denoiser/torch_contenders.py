@@ -36,7 +36,7 @@ class _Eager:
         torch.set_num_threads(settings.threads)
         self._settings, self._prepared, self._signature = settings, prepared, signature
         self._module: Any = module
-        self._module.to(memory_format=torch.channels_last)
+        self._module = self._module.to(memory_format=torch.channels_last)
 
     def _step(self, rows: int) -> Action:
         feeds = step_feeds(self._signature, self._prepared, rows, self._settings.latent)
