@@ -123,11 +123,13 @@ def two_stream(
     """
     positions = _positions(placeholder_position, end_of_text_position)
     collected: list[ReferenceFeatures] = []
+    rows = latent.shape[0]
 
     def both(site: Site, block: Any, hidden: Tensor, context: Tensor) -> Tensor:
         after, columns = block_with_columns(block, hidden, context, positions.repeat(2, 1))
-        picture, reference = after.chunk(2)
-        collected.append(_references(reference, columns.chunk(2)[1]))
+        # slices, not chunks: a chunk's size is a guard that torch.export cannot prove for every batch
+        picture, reference = after[:rows], after[rows:]
+        collected.append(_references(reference, columns[rows:]))
         picture = _apply(False, blocks[site.index], site, picture, reference, collected[-1].mask, None)
         return torch.cat([picture, reference])
 
@@ -139,7 +141,7 @@ def two_stream(
         sites,
         both,
     )
-    return TwoStreamOutput(noise.chunk(2)[0], tuple(collected))
+    return TwoStreamOutput(noise[:rows], tuple(collected))
 
 
 def split_stream(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,7 @@ class _Eager:
     def __init__(self, settings: Settings, prepared: Prepared, module: nn.Module, signature: Signature) -> None:
         torch.set_num_threads(settings.threads)
         self._settings, self._prepared, self._signature = settings, prepared, signature
-        self._module: Any = module
-        self._module = self._module.to(memory_format=torch.channels_last)
+        self._module = cast("Any", module).to(memory_format=torch.channels_last)
 
     def _step(self, rows: int) -> Action:
         feeds = step_feeds(self._signature, self._prepared, rows, self._settings.latent)
