@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from serving.errors import GraphError
 from serving.runners.runner import Feeds, Real, Results, to_results, to_width
+from serving.runners.tensorrt_device import first_device
 from vico.concept.engine import EngineRecord, read_engine_record
 from vico.concept.graphset import GraphName
 
@@ -60,7 +61,7 @@ class TensorRTRunner:
             raise GraphError("graphs", f"the engine of {name!r} has no record", _EXPORT) from None
         if self._record.graph_name != name:
             raise GraphError("graphs", f"the engine is of {self._record.graph_name!r}, not of {name!r}", _EXPORT)
-        device = device or open_device()
+        device = device or first_device()
         if (problem := self._record.stale(device.version, device.capability)) is not None:
             raise GraphError("graphs", f"the engine of {name!r} is stale: it {problem}", _EXPORT)
         self._engine = device.load(path.read_bytes())
@@ -91,16 +92,3 @@ class TensorRTRunner:
         given = {name: array for name, array in feeds.items() if name not in self._kept}
         outputs = self._engine.run(profile, to_width(given, self.dtype), self._kept)
         return to_results(outputs.keys(), outputs.values())
-
-
-def open_device() -> Device:
-    """The first GPU, under TensorRT.
-
-    Raises:
-        GraphError: TensorRT is not installed, or there is no GPU.
-    """
-    try:
-        from serving.runners.tensorrt_device import first_device
-    except ImportError as error:
-        raise GraphError("provider", f"'tensorrt' needs {error.name}, which is absent", "cpu, cuda") from None
-    return first_device()

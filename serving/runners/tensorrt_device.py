@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorrt as trt
-from cuda.bindings import runtime as cuda
 
 from serving.errors import GraphError
 from serving.runners.runner import Feeds
 
-_LOGGER = trt.Logger(trt.Logger.WARNING)
+
+@cache
+def libraries() -> tuple[Any, Any]:
+    """TensorRT and CUDA's runtime; imported late, since a server without a GPU has neither.
+
+    Raises:
+        GraphError: one of them is not installed.
+    """
+    try:
+        return importlib.import_module("tensorrt"), importlib.import_module("cuda.bindings.runtime")
+    except ImportError as error:
+        raise GraphError("provider", f"'tensorrt' needs {error.name}, which is absent", "cpu, cuda") from None
 
 
 class Buffer:
@@ -21,20 +32,22 @@ class Buffer:
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
-        (self.address,) = _checked(cuda.cudaMalloc(max(size_bytes, 1)))
+        _, self._cuda = libraries()
+        (self.address,) = _checked(self._cuda.cudaMalloc(max(size_bytes, 1)))
 
     def __del__(self) -> None:
-        cuda.cudaFree(self.address)
+        self._cuda.cudaFree(self.address)
 
 
 class Gpu:
     """The first GPU."""
 
     def __init__(self) -> None:
+        trt, cuda = libraries()
         (properties,) = _checked(cuda.cudaGetDeviceProperties(0))
         self.version: str = trt.__version__
         self.capability = f"{properties.major}.{properties.minor}"
-        self._runtime = trt.Runtime(_LOGGER)
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
 
     def load(self, content: bytes) -> GpuEngine:
         """See `Device`."""
@@ -48,6 +61,8 @@ class GpuEngine:
     """An engine with one context per optimisation profile; runs one after another on a stream of its own."""
 
     def __init__(self, engine: Any) -> None:
+        trt, cuda = libraries()
+        self._trt, self._cuda = trt, cuda
         self._engine = engine
         (self._stream,) = _checked(cuda.cudaStreamCreate())
         self._contexts: dict[int, Any] = {}
@@ -58,9 +73,8 @@ class GpuEngine:
         """See `LoadedEngine`."""
         array = np.ascontiguousarray(array)
         buffer = into[0] if into is not None else Buffer(array.nbytes)
-        _checked(
-            cuda.cudaMemcpy(buffer.address, array.ctypes.data, array.nbytes, cuda.cudaMemcpyKind.cudaMemcpyHostToDevice)
-        )
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        _checked(self._cuda.cudaMemcpy(buffer.address, array.ctypes.data, array.nbytes, kind))
         return buffer, array.shape
 
     def run(self, profile: int, feeds: Feeds, kept: Mapping[str, Any]) -> Feeds:
@@ -76,10 +90,10 @@ class GpuEngine:
             context.set_tensor_address(name, buffer.address)
         if not context.execute_async_v3(self._stream):
             raise RuntimeError("the engine did not run")
-        _checked(cuda.cudaStreamSynchronize(self._stream))
+        _checked(self._cuda.cudaStreamSynchronize(self._stream))
         for name, array in arrays.items():
-            kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-            _checked(cuda.cudaMemcpy(array.ctypes.data, buffers[name].address, array.nbytes, kind))
+            kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+            _checked(self._cuda.cudaMemcpy(array.ctypes.data, buffers[name].address, array.nbytes, kind))
         return arrays
 
     def _context(self, profile: int) -> Any:
@@ -90,7 +104,7 @@ class GpuEngine:
         return self._contexts[profile]
 
     def _room(self, context: Any, name: str) -> npt.NDArray[Any]:
-        dtype = trt.nptype(self._engine.get_tensor_dtype(name))
+        dtype = self._trt.nptype(self._engine.get_tensor_dtype(name))
         return np.empty(tuple(context.get_tensor_shape(name)), dtype)
 
 
@@ -98,10 +112,11 @@ def first_device() -> Gpu:
     """The first GPU.
 
     Raises:
-        GraphError: there is none.
+        GraphError: there is none, or TensorRT is not installed.
     """
-    error, count = cuda.cudaGetDeviceCount()
-    if error != cuda.cudaError_t.cudaSuccess or count < 1:
+    _, cuda = libraries()
+    error, *counts = cuda.cudaGetDeviceCount()
+    if error != cuda.cudaError_t.cudaSuccess or not any(counts):
         raise GraphError("provider", "'tensorrt' finds no GPU here", "cpu")
     return Gpu()
 
@@ -113,6 +128,7 @@ def _checked(result: tuple[Any, ...]) -> tuple[Any, ...]:
         RuntimeError: the call failed.
     """
     error, *values = result
+    _, cuda = libraries()
     if error != cuda.cudaError_t.cudaSuccess:
         raise RuntimeError(f"CUDA: {error}")
     return tuple(values)
