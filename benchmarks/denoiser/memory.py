@@ -101,7 +101,9 @@ def _spec(settings: Settings, graphset: GraphSet, digest: str, index: int) -> La
     random = np.random.default_rng(index)
     shape = (graphset.latent_channels, settings.latent, settings.latent)
     context = random.standard_normal((2, 77, graphset.context_width)).astype(np.float32)
-    concept = ConceptUse(digest, 1.0, random.standard_normal((1, *shape)).astype(np.float32), context, position=5)
+    concept = ConceptUse(
+        digest, (1.0, 1.0), random.standard_normal((1, *shape)).astype(np.float32), context, position=5
+    )
     plan = make_plan("dpmpp_2m", _STEPS, graphset.schedule)
     return LaneSpec(plan, initial_noise(index, 0, shape), context, 7.5, concept)
 

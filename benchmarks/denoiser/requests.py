@@ -48,7 +48,7 @@ class Requests:
         self._random = np.random.default_rng(0)
         self._width = graphset.context_width
         negative, fixed = self._context(), self._context()
-        concept = ConceptUse(package.digest, 1.0, package.references, np.stack([fixed, fixed]), position=5)
+        concept = ConceptUse(package.digest, (1.0, 1.0), package.references, np.stack([fixed, fixed]), position=5)
         noise = initial_noise(0, 0, (graphset.latent_channels, settings.latent, settings.latent))
         plan = make_plan("dpmpp_2m", SHORT_STEPS, graphset.schedule)
         self._spec = LaneSpec(plan, noise, np.stack([negative, negative]), 7.5, concept)
