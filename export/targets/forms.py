@@ -7,8 +7,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
+from onnx_ir.serde import SerdeError
 
-from export.errors import TargetError
+from export.errors import GraphError, TargetError
 from export.facts import GraphFacts, facts_of
 from export.signatures import Signature
 from export.store import MODEL_FILE
@@ -37,7 +38,7 @@ def write_form(source: Path, model: Path, signature: Signature, target: TargetNa
     With shared weights `model` must be in the folder of `source`, else in one of its own.
 
     Raises:
-        GraphError: the graph lost a fused attention on the way.
+        GraphError: the graph lost a fused attention on the way, or a weight does not fit.
         TargetError: there is no such form.
     """
     if target not in FORMS:
@@ -52,8 +53,18 @@ def write_form(source: Path, model: Path, signature: Signature, target: TargetNa
     else:
         use_half(content, _WIDTHS[target], float_io=target == "onnx-bf16")
         facts = _tidied(content, signature, attentions, "Attention")
-        ir.save(content, model, external_data=f"{model.name}.data")
+        _save(content, model)
     return facts
+
+
+def _save(content: ir.Model, model: Path) -> None:
+    """Write graph and weights; a weight that is refused as it is converted is told as such."""
+    try:
+        ir.save(content, model, external_data=f"{model.name}.data")
+    except SerdeError as error:
+        if isinstance(error.__cause__, GraphError):
+            raise error.__cause__ from None
+        raise
 
 
 def files_of(model: Path) -> Iterable[Path]:

@@ -123,7 +123,8 @@ def _half(tensor: ir.TensorProtocol, width: ir.DataType, name: str) -> ir.Tensor
     dtype: npt.DTypeLike = width.numpy()
 
     def convert() -> ir.Tensor[npt.NDArray[Any]]:
-        values = tensor.numpy().astype(dtype)
+        with np.errstate(over="ignore"):
+            values = tensor.numpy().astype(dtype)
         if not np.isfinite(values.astype(np.float32)).all():
             raise GraphError(name, f"a weight does not fit into {width.name.lower()}", "another --target")
         return ir.Tensor(values, name=name)

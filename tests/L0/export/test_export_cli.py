@@ -36,8 +36,10 @@ def test_json_on_standard_output(base: Base, exported: ExportedBase) -> None:
     content = json.loads(result.stdout)
     assert content["out"] == str(exported.folder)
     graphs = content["graphs"]
-    assert set(graphs) == set(exported.graphset.graphs)
-    assert graphs["denoiser"]["digest"] == exported.graphset.graphs["denoiser"].digest
+    served = exported.graphset.targets["onnx"]
+    assert set(graphs) == set(served)
+    assert graphs["denoiser"]["digest"] == served["denoiser"].digest
+    assert {graph["target"] for graph in graphs.values()} == {"onnx"}
     assert all(graph["max_error"] <= 1e-4 and not graph["is_new"] for graph in graphs.values())
 
 
