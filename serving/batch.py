@@ -24,19 +24,17 @@ def assemble(
         "timestep": np.array([lane.remaining_timesteps[0] for lane in rows], np.int64),
         "context": np.concatenate([lane.row_contexts for lane in lanes]),
         "slot": np.array([lane.slot or 0 for lane in rows], np.int64),
-        "image_guidance": np.array(
-            [lane.spec.concept.image_guidance if lane.spec.concept else 0.0 for lane in rows], np.float32
-        ),
+        "image_guidance": np.array([strength for lane in lanes for strength in lane.row_strengths], np.float32),
         **_reference_feeds(row_tokens(lanes, sites, references)),
         **bank,
     }
 
 
 def row_tokens(lanes: Sequence[Lane], sites: Sequence[SiteSpec], references: ReferenceFeatures) -> list[SiteTokens]:
-    """Reference features of every row; one all-zero token per site for a row without a concept."""
+    """Reference features of every row; one all-zero token per site for a row that reads no reference."""
     nothing = tuple(np.zeros((1, site.channels), np.float32) for site in sites)
     found = iter(references.at([asked for lane in lanes for asked in lane.row_streams]))
-    return [next(found) if lane.spec.concept else nothing for lane in lanes for _ in lane.row_contexts]
+    return [next(found) if strength > 0 else nothing for lane in lanes for strength in lane.row_strengths]
 
 
 def split_noise(lanes: Sequence[Lane], noise: FloatArray) -> list[FloatArray]:

@@ -23,8 +23,8 @@ class ConceptUse:
     """What a picture takes from a concept."""
 
     digest: str
-    image_guidance: float
-    """Greater than 0."""
+    image_guidance: tuple[float, float]
+    """Of the negative and the positive half; the second is greater than 0."""
     references: FloatArray
     """[R, 4, h, w] clean latents; their size need not be the picture's."""
     contexts: FloatArray
@@ -57,6 +57,11 @@ class LaneSpec:
     def guided(self) -> tuple[bool, ...]:
         """For every step, whether it asks for the negative prompt too."""
         return tuple(self.guidance_scale != 1.0 and self.guidance_interval.contains(step) for step in self.plan.steps)
+
+    @cached_property
+    def strengths(self) -> tuple[float, float]:
+        """Image guidance of the negative and the positive row; 0 without a concept."""
+        return self.concept.image_guidance if self.concept else (0.0, 0.0)
 
     @cached_property
     def streams(self) -> tuple[ReferenceStream, ...]:
@@ -112,13 +117,19 @@ class Lane:
         return self.spec.context if self.spec.guided[self.state.index] else self.spec.context[1:]
 
     @property
+    def row_strengths(self) -> tuple[float, ...]:
+        """Image guidance of every row of the next step; 0 = the row reads no reference."""
+        return self.spec.strengths if self.spec.guided[self.state.index] else self.spec.strengths[1:]
+
+    @property
     def row_streams(self) -> tuple[tuple[ReferenceStream, tuple[int, ...]], ...]:
-        """The reference stream of every row of the next step, each with the timesteps that it is still asked at."""
+        """The reference stream of each row of the next step that reads one, and the timesteps it is still asked at."""
         if not self.spec.streams:
             return ()
         negative, positive = self.spec.streams
         asked = (negative, self._guided_timesteps), (positive, self.remaining_timesteps)
-        return asked if self.spec.guided[self.state.index] else asked[1:]
+        guided = self.spec.guided[self.state.index] and self.spec.strengths[0] > 0
+        return asked if guided else asked[1:]
 
     @property
     def _guided_timesteps(self) -> tuple[int, ...]:

@@ -38,6 +38,8 @@ class ConceptHead:
     """A learned word without image attention: its pictures are plain Stable Diffusion's."""
     reference_context: ReferenceContext = "prompt"
     """What the reference stream reads."""
+    negative_image_guidance: float = 1.0
+    """Share of the image guidance that guidance's negative half gets."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,14 @@ class Registry:
 
 def _head(package: ConceptPackage) -> ConceptHead:
     manifest, embedding = package.manifest, package.token_embedding.astype(np.float32)
-    return ConceptHead(package.digest, manifest.placeholder, embedding, manifest.token_only, manifest.reference_context)
+    return ConceptHead(
+        package.digest,
+        manifest.placeholder,
+        embedding,
+        manifest.token_only,
+        manifest.reference_context,
+        manifest.negative_image_guidance,
+    )
 
 
 def _stale(entry: _Entry) -> tuple[Notice, ...]:

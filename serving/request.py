@@ -55,6 +55,8 @@ class GenerateRequest:
     output_format: str
     preset: str = DEFAULT_PRESET
     """Has given `steps` and `sampler` where the client did not; fixes where guidance applies."""
+    negative_image_guidance: float = 1.0
+    """The concept's: share of `image_guidance` that guidance's negative half gets."""
     deadline_at: float | None = None
     """See `Deadline.at`; None = no deadline."""
 

@@ -86,15 +86,20 @@ class ConceptModel(nn.Module):
         return Losses(error + regulariser_weight * regulariser, plain, regulariser)
 
     def concept(
-        self, placeholder: str, references: Tensor, reference_context: ReferenceContext = "prompt"
+        self,
+        placeholder: str,
+        references: Tensor,
+        reference_context: ReferenceContext = "prompt",
+        negative_image_guidance: float = 1.0,
     ) -> LoadedConcept:
-        """The concept as it stands, for sampling: references [R, 4, h, w] clean latents."""
+        """The concept as it stands, for sampling: references [R, 4, h, w] clean latents; the rest as in its package."""
         return LoadedConcept(
             placeholder=placeholder,
             token_embedding=self.token_embedding.detach(),
             blocks=[{name: p.detach() for name, p in block.named_parameters()} for block in self.image_blocks],
             references=references,
             reference_context=reference_context,
+            negative_image_guidance=negative_image_guidance,
         )
 
     @torch.no_grad()

@@ -59,4 +59,7 @@ class Run:
 
     def concept(self, references: Tensor) -> LoadedConcept:
         """The concept as it stands, with references [R, 4, h, w]."""
-        return self.trainer.model.concept(self.job.placeholder, references, self.recipe.reference_context)
+        recipe = self.recipe
+        return self.trainer.model.concept(
+            self.job.placeholder, references, recipe.reference_context, recipe.negative_image_guidance
+        )

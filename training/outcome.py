@@ -79,6 +79,7 @@ def _manifest(run: Run, progress: Progress, picture: Image.Image) -> Manifest:
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         licence=job.licence,
         reference_context=run.recipe.reference_context,
+        negative_image_guidance=run.recipe.negative_image_guidance,
     )
 
 

@@ -70,6 +70,8 @@ class Recipe:
     """`stratified`: one from each of `batch_size` equal parts; `high_noise`: see `training.draws`."""
     reference_context: ReferenceContext = "prompt"
     """What the reference stream reads: the row's caption, or the concept's fixed prompt (kept in the package)."""
+    negative_image_guidance: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Kept in the package: share of the image guidance that guidance's negative half gets when pictures are made."""
     train_references: Annotated[int, Field(ge=1, le=7)] = 1
     """Other photos that a row attends to, as far as there are others; a single photo attends to itself."""
     detach: bool = False

@@ -22,6 +22,7 @@ class LoadedConcept:
     blocks: Sequence[Mapping[str, Tensor]]  # per site: the twenty tensors, without a batch dimension; none: token only
     references: Tensor  # [R, 4, h, w] clean latents, scaled; R = 0 if token only
     reference_context: ReferenceContext = "prompt"  # what the reference stream reads
+    negative_image_guidance: float = 1.0  # share of the image guidance that guidance's negative half gets
 
 
 def load_concept(base: Base, package: ConceptPackage, *, force: bool = False) -> LoadedConcept:
@@ -49,4 +50,5 @@ def load_concept(base: Base, package: ConceptPackage, *, force: bool = False) ->
         ],
         references=loaded(package.references),
         reference_context=package.manifest.reference_context,
+        negative_image_guidance=package.manifest.negative_image_guidance,
     )

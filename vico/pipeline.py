@@ -66,8 +66,9 @@ def generate(
 ) -> list[Image.Image]:
     """Make `request.num_images` RGB pictures; `on_step(done, of)` is called after every step.
 
-    With a concept, both halves of guidance attend to the reference stream, as published; the stream reads each half's
-    prompt, or for both the fixed one of the concept (`LoadedConcept.reference_context`).
+    With a concept, both halves of guidance attend to the reference stream, as published, or the negative one less or
+    not at all (`LoadedConcept.negative_image_guidance`); the stream reads each half's prompt, or for both the fixed one
+    of the concept (`LoadedConcept.reference_context`).
 
     Raises:
         PipelineError: a number is out of range.
@@ -141,12 +142,19 @@ def _predict(
             context,
             [_for_rows(f, halves * n) for f in features],
             [_for_rows(m, halves * n) for m in masks],
-            torch.full((halves * n,), request.image_guidance, device=base.device, dtype=base.dtype),
+            _strengths(base, request, concept, halves, n),
         )
     if halves == 1:
         return noise
     negative, positive = noise.chunk(2)
     return guide(negative, positive, request.guidance_scale)
+
+
+def _strengths(base: Base, request: PictureRequest, concept: LoadedConcept, halves: int, n: int) -> Tensor:
+    """Image guidance [G·n] of every row."""
+    shares = [concept.negative_image_guidance, 1.0][-halves:]
+    strengths = torch.tensor(shares, device=base.device, dtype=base.dtype) * request.image_guidance
+    return repeat(strengths, "g -> (g n)", n=n)
 
 
 def _references(
@@ -185,7 +193,9 @@ def _encode(base: Base, request: PictureRequest, concept: LoadedConcept | None) 
     encoded = encode_prompts(base.text_encoder, batch.input_ids, batch.placeholder_position, embedding)
     context, reference = encoded[:halves], encoded[halves:]
     if not len(reference):
-        reference = context
+        # a half that does not attend may be handed the other's features
+        shared = concept is not None and concept.negative_image_guidance == 0
+        reference = context[-1:] if shared else context
     return _Prompted(context, reference, batch.attention_position[-1:].expand(len(reference)))
 
 

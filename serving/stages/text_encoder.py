@@ -72,7 +72,7 @@ class TextEncoderStage:
         resolved = self._registry.resolve(request.concept) if request.concept else None
         head = resolved.head if resolved else None
         if head is not None:
-            request = request.resolved(head.digest)
+            request = replace(request.resolved(head.digest), negative_image_guidance=head.negative_image_guidance)
             if head.token_only:
                 # without strength every later stage takes the concept for its word alone
                 request = replace(request, image_guidance=0.0)

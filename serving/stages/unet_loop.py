@@ -61,7 +61,8 @@ class UnetLoopStage:
         limit = self._graphset.max_size // self._graphset.vae_factor
         if not 0 <= position < PROMPT_TOKENS or len(references) < 1 or max(references.shape[2:]) > limit:
             raise InvalidField("reference_latent", "not what the stage before it gives", "calls of the model `vico`")
-        return ConceptUse(request.concept_digest, request.image_guidance, references, contexts, position)
+        strengths = request.image_guidance * request.negative_image_guidance, request.image_guidance
+        return ConceptUse(request.concept_digest, strengths, references, contexts, position)
 
     def _finished(self, specs: list[LaneSpec], deadline: Deadline) -> list[Lane]:
         lanes = [self._engine.submit(spec) for spec in specs]

@@ -64,7 +64,7 @@ def specs(exported: Exported, concepts: dict[str, ConceptPackage]) -> list[LaneS
 
 
 def _use(package: ConceptPackage, strength: float, context: FloatArray, position: int) -> ConceptUse:
-    return ConceptUse(package.digest, strength, package.references.astype(np.float32), context, position)
+    return ConceptUse(package.digest, (strength, strength), package.references.astype(np.float32), context, position)
 
 
 def finish(engine: Engine, wanted: list[LaneSpec]) -> list[Lane]:

@@ -56,14 +56,25 @@ def _one_torch_thread() -> None:
         {"prompt": "a * toy", "concept": "several", "steps": 8},
         {"prompt": PROMPT, "concept": "fixed", "negative_prompt": "a dog", "num_images": 2},
         {"prompt": "* in the snow", "concept": "fixed", "guidance_scale": 1.0, "sampler": "ddim"},
+        {"prompt": PROMPT, "concept": "plain-negative", "steps": 5},
     ],
-    ids=["plain", "concept", "ddim", "no-guidance", "several-references", "fixed-context", "fixed-no-guidance"],
+    ids=[
+        "plain",
+        "concept",
+        "ddim",
+        "no-guidance",
+        "several-references",
+        "fixed-context",
+        "fixed-no-guidance",
+        "plain-negative",
+    ],
 )
 def test_pictures_equal_the_torch_pipeline(
     exported: Exported, tiny_base: Base, server: Served, call: Caller, fields: dict[str, Any]
 ) -> None:
     _add_several_references(exported, server)
     exported.make_concept(server.registry, "fixed", seed=5, reference_context="concept")
+    exported.make_concept(server.registry, "plain-negative", seed=6, negative_image_guidance=0.0)
     decibels = psnr(call(**fields).pixels(), from_torch(tiny_base, server, **fields))
     print(f"PSNR {decibels:.1f} dB")
     assert decibels >= 40

@@ -72,10 +72,15 @@ def make_concept(
     latent: int = 4,
     scale: float = 0.2,
     reference_context: ReferenceContext = "prompt",
+    negative_image_guidance: float = 1.0,
 ) -> Path:
     """Write `<folder>/<concept_id>.safetensors` from random tensors; returns its path."""
     path = folder / f"{concept_id}.safetensors"
     tensors = make_tensors(sites, seed=seed, width=width, latent=latent, scale=scale)
-    manifest = replace(make_manifest(concept_id, sites, base), reference_context=reference_context)
+    manifest = replace(
+        make_manifest(concept_id, sites, base),
+        reference_context=reference_context,
+        negative_image_guidance=negative_image_guidance,
+    )
     write_package(path, manifest, tensors)
     return path

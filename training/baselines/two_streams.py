@@ -38,7 +38,9 @@ class TwoStreams:
             trainer.step(steps)
             steps += 1
         trainer.finish()
-        concept = trainer.model.concept(PLACEHOLDER, latents[: recipe.references], recipe.reference_context)
+        concept = trainer.model.concept(
+            PLACEHOLDER, latents[: recipe.references], recipe.reference_context, recipe.negative_image_guidance
+        )
         seconds = watch.seconds
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
         return Trained(concept_maker(base, concept, self.settings), seconds, steps, parameters)

@@ -76,6 +76,9 @@ class Manifest:
     format_version: Literal[1] = FORMAT_VERSION
     reference_context: ReferenceContext = "prompt"
     """As it was in training; the published method is `prompt`."""
+    negative_image_guidance: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the image guidance that the negative half of classifier-free guidance gets; 1 as published. At 0 that
+    half is plain Stable Diffusion's: guidance then strengthens the concept as it does the words."""
 
     @property
     def token_only(self) -> bool:
@@ -85,9 +88,10 @@ class Manifest:
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; equal manifests give equal text."""
         content = _ADAPTER.dump_python(self, mode="json")
-        if self.reference_context == "prompt":
-            # younger than the format: left out where it changes nothing, so that digests stay what they were
-            del content["reference_context"]
+        for name, published in (("reference_context", "prompt"), ("negative_image_guidance", 1.0)):
+            if content[name] == published:
+                # younger than the format: left out where it changes nothing, so that digests stay what they were
+                del content[name]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @staticmethod

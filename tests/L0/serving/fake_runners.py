@@ -118,11 +118,14 @@ def make_spec(
     image_guidance: float = 1.0,
     references: int = 1,
     fixed_context: bool = False,
+    negative: float = 1.0,
 ) -> LaneSpec:
     random = np.random.default_rng(seed)
     latents = random.standard_normal((references, 4, 4, 4)).astype(np.float32)
     context = random.standard_normal((2, 77, WIDTH)).astype(np.float32)
     read = context[1:].repeat(2, axis=0) if fixed_context else context
-    concept = ConceptUse(digest, image_guidance, latents, read, position=3) if digest else None
+    concept = (
+        ConceptUse(digest, (negative * image_guidance, image_guidance), latents, read, position=3) if digest else None
+    )
     noise = initial_noise(seed, 0, (4, side, side))
     return LaneSpec(make_plan(sampler, steps, SCHEDULE), noise, context, guidance_scale, concept)

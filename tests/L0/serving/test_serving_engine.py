@@ -3,13 +3,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fake_runners import Concepts, Failing, FakeDenoiser, make_engine, make_spec
+from fake_runners import SITES, Concepts, Failing, FakeDenoiser, FakeReferenceEncoder, make_engine, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.bank import SlotBank
 from serving.engine import Engine
 from serving.errors import ConceptNotFound
 from serving.lane import Lane, LaneSpec
+from serving.references import ReferenceFeatures
 from vico.concept import ConceptPackage
 from vico.sampling import SamplerState, advance, guide
 
@@ -109,6 +111,20 @@ def test_concepts_and_their_strength_show_in_the_picture(concepts: Concepts) -> 
     pictures += [alone(concepts, make_spec(digest=concepts.digests[0], image_guidance=0.5))]
     for i, one in enumerate(pictures):
         assert all(np.abs(one - other).max() > 1e-4 for other in pictures[:i])
+
+
+def test_a_negative_half_that_does_not_attend_asks_for_no_reference(concepts: Concepts) -> None:
+    digest = concepts.digests[0]
+    pictures, rows = [], []
+    for negative in (1.0, 0.5, 0.0):
+        references = ReferenceFeatures(FakeReferenceEncoder(), len(SITES), 2**20, lookahead=3, max_rows=5)
+        engine = Engine(FakeDenoiser(), references, SlotBank(SITES, 2), concepts.load, SITES, 4)
+        lane = engine.submit(make_spec(digest=digest, negative=negative))
+        finish(engine)
+        pictures.append(lane.state.latent)
+        rows.append(references.use.rows)
+    assert rows[0] == rows[1] == 2 * rows[2]
+    assert all(np.abs(pictures[i] - pictures[i - 1]).max() > 1e-4 for i in range(3))
 
 
 def test_without_guidance_a_lane_takes_one_row() -> None:

@@ -111,6 +111,7 @@ OLD_DIGEST = "040079b41293e70eb5313a19eb8e834dece9faac80e029d739c9c04da36df7f4"
 def test_packages_older_than_the_reference_context_keep_their_digest(tmp_path: Path) -> None:
     old = make_manifest().to_json()
     assert "reference_context" not in old
+    assert "negative_image_guidance" not in old
     assert Manifest.from_json(old).reference_context == "prompt"
     assert Manifest.from_json(old).to_json() == old
     # what the manifest's text hashed to before the field was there
@@ -128,6 +129,14 @@ def test_the_reference_context_is_part_of_the_concept(tmp_path: Path) -> None:
     text = make_manifest().to_json()[:-1] + ',"reference_context":"mine"}'
     with pytest.raises(ConceptError, match="'reference_context' is wrong"):
         Manifest.from_json(text)
+
+
+def test_the_negative_half_is_part_of_the_concept(tmp_path: Path) -> None:
+    package = read_package(make_concept(tmp_path, negative_image_guidance=0.0))
+    assert package.manifest.negative_image_guidance == 0
+    assert package.digest != read_package(make_concept(tmp_path)).digest
+    with pytest.raises(ConceptError, match="'negative_image_guidance' is wrong"):
+        Manifest.from_json(make_manifest().to_json()[:-1] + ',"negative_image_guidance":1.5}')
 
 
 def test_another_base_is_refused(tmp_path: Path) -> None:

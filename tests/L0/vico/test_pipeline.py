@@ -17,7 +17,7 @@ from vico.errors import ConceptError, PromptError, SamplerError
 from vico.loaded_concept import LoadedConcept, load_concept
 from vico.pipeline import PictureRequest, PipelineError, encode_pictures, generate, generate_latents
 from vico.sampling import GuidanceInterval, initial_noise
-from vico.streams import reference_features
+from vico.streams import denoise, reference_features
 
 REQUEST = PictureRequest(prompt="a photo of a * on the beach", seed=3, steps=3)
 
@@ -130,6 +130,31 @@ def test_a_fixed_context_equals_the_published_one_where_the_prompt_is_that_conte
     torch.testing.assert_close(ours, published, rtol=1e-4, atol=1e-4)
     other = replace(request, prompt="a * in the snow")
     assert not torch.allclose(generate_latents(tiny_base, other, fixed), generate_latents(tiny_base, other, concept))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_negative_half_attends_as_much_as_the_concept_says(
+    tiny_base: Base,
+    concept: LoadedConcept,
+    share: float,
+    monkeypatch: pytest.MonkeyPatch,
+    reference_runs: list[tuple[Tensor, Tensor]],
+) -> None:
+    strengths = []
+
+    def spied(*given: Any) -> Tensor:
+        strengths.append(given[-1].tolist())
+        return denoise(*given)
+
+    monkeypatch.setattr("vico.pipeline.denoise", spied)
+    asked = replace(REQUEST, steps=1, num_images=2, image_guidance=0.8)
+    ours = generate_latents(tiny_base, asked, replace(concept, negative_image_guidance=share))
+    assert strengths == [pytest.approx([0.8 * share] * 2 + [0.8] * 2)]
+    assert len(reference_runs[0][0]) == (1 if share == 0 else 2), "what is not attended to is not computed"
+    assert not torch.allclose(ours, generate_latents(tiny_base, asked, concept))
+    alone = replace(asked, guidance_scale=1.0)
+    unguided = generate_latents(tiny_base, alone, replace(concept, negative_image_guidance=share))
+    assert torch.equal(unguided, generate_latents(tiny_base, alone, concept))
 
 
 def test_strength_zero_is_the_base_with_the_learned_word_bit_for_bit(tiny_base: Base, concept: LoadedConcept) -> None:
