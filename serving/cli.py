@@ -18,7 +18,7 @@ from serving.launcher import Server
 
 
 class Device(StrEnum):
-    """What the graphs run on; each is a key of `serving.runner.TARGETS`."""
+    """What the graphs run on; each is a key of `serving.targets.TARGETS`."""
 
     CPU = "cpu"
     CUDA = "cuda"

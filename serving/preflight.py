@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from serving.config import ServingConfig
 from serving.errors import LaunchError
+from serving.targets import graph_file
 from vico.concept import read_graphset
 
 
@@ -12,12 +13,14 @@ def check_folders(config: ServingConfig) -> list[str]:
 
     Raises:
         GraphSetError: the graph set is absent or malformed.
-        LaunchError: a graph, the tokenizer, the model repository or the registry is absent.
+        GraphError: a graph is absent in the form that the device runs.
+        LaunchError: the tokenizer, the model repository or the registry is absent.
     """
     graphset = read_graphset(config.graphs)
-    for file in ("tokenizer.json", *(spec.file for spec in graphset.graphs.values())):
-        if not (config.graphs / file).is_file():
-            raise LaunchError("graphs", f"the file {file} is absent", "a folder made by `vico export`")
+    if not (config.graphs / "tokenizer.json").is_file():
+        raise LaunchError("graphs", "the file tokenizer.json is absent", "a folder made by `vico export`")
+    for name in graphset.graphs:
+        graph_file(config, graphset, name)
     models = sorted(path.parent.name for path in (config.graphs / "models").glob("*/config.pbtxt"))
     if "vico" not in models:
         raise LaunchError("graphs", "no model repository in the folder", "a folder made by `vico export`")

@@ -76,7 +76,7 @@ def test_a_dead_server_ends_the_command_with_its_reason(exported: Exported, tmp_
 def test_a_graph_that_cannot_be_loaded_is_named(exported: Exported, tmp_path: Path) -> None:
     graphs = tmp_path / "graphs"
     shutil.copytree(exported.folder, graphs)
-    (graphs / exported.graphset.graphs["vae_decoder"].file).write_bytes(b"not a graph")
+    (graphs / exported.graphset.targets["onnx"]["vae_decoder"].file).write_bytes(b"not a graph")
     (tmp_path / "registry").mkdir()
     process = spawn(graphs, tmp_path / "registry", tmp_path / "log")
     assert process.wait(60) == 1

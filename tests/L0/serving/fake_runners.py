@@ -26,6 +26,7 @@ GRAPHSET = GraphSet(
     schedule=SCHEDULE,
     sites=SITES,
     graphs={"denoiser": GraphSpec(file="graphs/denoiser/x/model.onnx", digest="0" * 64)},
+    targets={"onnx": {"denoiser": GraphSpec(file="graphs/denoiser/x/1.onnx", digest="1" * 64)}},
     context_width=WIDTH,
     vae_factor=8,
     size_multiple=16,

@@ -6,6 +6,7 @@ import pkgutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import serving
 from serving import leftovers
 from serving.command import Ports
 from serving.config import ServingConfig
-from serving.errors import LaunchError
+from serving.errors import GraphError, LaunchError
 from serving.health import models_ready
 from serving.installation import find_installation, make_backend_folder, server_environment
 from serving.preflight import check_folders
@@ -38,7 +39,11 @@ def config(tmp_path: Path) -> ServingConfig:
     graphs, registry = tmp_path / "graphs", tmp_path / "registry"
     registry.mkdir()
     write_graphset(graphs, GRAPHSET)
-    for file in ("tokenizer.json", *(spec.file for spec in GRAPHSET.graphs.values()), "models/vico/config.pbtxt"):
+    for file in (
+        "tokenizer.json",
+        *(spec.file for spec in GRAPHSET.targets["onnx"].values()),
+        "models/vico/config.pbtxt",
+    ):
         (graphs / file).parent.mkdir(parents=True, exist_ok=True)
         (graphs / file).touch()
     return ServingConfig(graphs, registry)
@@ -48,11 +53,16 @@ def test_good_folders(config: ServingConfig) -> None:
     assert check_folders(config) == ["vico"]
 
 
-@pytest.mark.parametrize("file", ["tokenizer.json", "graphs/denoiser/x/model.onnx", "models/vico/config.pbtxt"])
+@pytest.mark.parametrize("file", ["tokenizer.json", "graphs/denoiser/x/1.onnx", "models/vico/config.pbtxt"])
 def test_an_absent_file_is_named_before_anything_starts(config: ServingConfig, file: str) -> None:
     (config.graphs / file).unlink()
-    with pytest.raises(LaunchError, match="graphs: "):
+    with pytest.raises((LaunchError, GraphError), match="graphs: "):
         check_folders(config)
+
+
+def test_a_set_that_was_not_exported_for_the_device_is_refused_before_anything_starts(config: ServingConfig) -> None:
+    with pytest.raises(GraphError, match=r"'denoiser' is absent; accepted: .*--target onnx-fp16"):
+        check_folders(replace(config, provider="cuda"))
 
 
 def test_absent_folders_are_named(config: ServingConfig, tmp_path: Path) -> None:
