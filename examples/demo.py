@@ -50,7 +50,7 @@ class Demo:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
-    concept: Annotated[str, typer.Option(help="A folder of assets/photos.")] = "teddy-bear",
+    concept: Annotated[str, typer.Option(help="A folder of assets/photos.")] = "chicken",
     seeds: Annotated[int, typer.Option(min=1, max=8, help="Pictures a prompt.")] = 3,
 ) -> None:
     """Train one concept on the toy base, export, serve, generate; leave OUT/grid.png."""
