@@ -18,9 +18,9 @@ from export.profiles import EngineLimits, profiles_for
 from export.signatures import Geometry, signatures
 from export.tensorrt_rtx import TensorRTRtx
 from vico.concept import GraphSet, read_graphset
-from vico.concept.graphset import GraphName
+from vico.concept.graphset import GraphName, TargetName
 
-_TARGET = "onnx-fp16"
+_TARGET: TargetName = "onnx-fp16"
 
 
 def main() -> None:

@@ -112,9 +112,7 @@ def names_to_ldm(unet: Any) -> dict[str, str]:
     }
 
 
-def split_image_blocks(
-    tensors: Mapping[str, T], layers: int
-) -> tuple[dict[str, T], dict[str, dict[str, T]]]:
+def split_image_blocks(tensors: Mapping[str, T], layers: int) -> tuple[dict[str, T], dict[str, dict[str, T]]]:
     """LDM tensors (without their common prefix) → those of the plain U-Net, and per site path those of its block."""
     plain: dict[str, T] = {}
     blocks: dict[str, dict[str, T]] = {}

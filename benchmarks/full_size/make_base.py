@@ -51,7 +51,7 @@ def make_base(folder: Path, architecture: Architecture, *, half: bool = True, se
         _save(CLIPTextModel(CLIPTextConfig(**architecture.text_encoder, **ids)), partial / "text_encoder", half)
         _save(AutoencoderKL(**architecture.vae), partial / "vae", half)
         unet = UNet2DConditionModel(**architecture.unet)
-        parameters = sum(parameter.numel() for parameter in unet.parameters())
+        parameters: int = sum(parameter.numel() for parameter in unet.parameters())
         _save(unet, partial / "unet", half)
     DDIMScheduler(**architecture.scheduler).save_pretrained(partial / "scheduler")
     (partial / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")

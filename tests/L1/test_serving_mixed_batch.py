@@ -97,7 +97,7 @@ def test_no_strength_is_plain(
     spec = specs(exported, concepts)[1]
     assert spec.concept is not None
     plain = LaneSpec(spec.plan, spec.noise, spec.context, spec.guidance_scale)
-    faint = replace(spec.concept, image_guidance=0.0)
+    faint = replace(spec.concept, image_guidance=(0.0, 0.0))
     weak = LaneSpec(spec.plan, spec.noise, spec.context, spec.guidance_scale, faint)
     strong, [without], [zero] = finish(engine(), [spec])[0], finish(engine(), [plain]), finish(engine(), [weak])
     np.testing.assert_allclose(zero.state.latent, without.state.latent, atol=TOLERANCE)

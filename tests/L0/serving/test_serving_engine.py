@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fake_runners import SITES, Concepts, Failing, FakeDenoiser, FakeReferenceEncoder, make_engine, make_spec
+from fake_runners import Concepts, Failing, FakeDenoiser, FakeReferenceEncoder, make_engine, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +12,7 @@ from serving.engine import Engine
 from serving.errors import ConceptNotFound
 from serving.lane import Lane, LaneSpec
 from serving.references import ReferenceFeatures
+from tests.helpers.concepts import SITES
 from vico.concept import ConceptPackage
 from vico.sampling import SamplerState, advance, guide
 
