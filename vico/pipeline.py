@@ -44,7 +44,7 @@ class PictureRequest:
 
 
 @dataclass(frozen=True)
-class _Prompted:
+class Prompted:
     """The halves of guidance, negative first; one row without guidance."""
 
     context: Tensor  # [G, 77, D]
@@ -52,9 +52,9 @@ class _Prompted:
     attention_position: Tensor  # [K]: the mask's, one number throughout
 
     @property
-    def positive(self) -> _Prompted:
+    def positive(self) -> Prompted:
         """The positive half alone."""
-        return _Prompted(self.context[-1:], self.reference_context[-1:], self.attention_position[-1:])
+        return Prompted(self.context[-1:], self.reference_context[-1:], self.attention_position[-1:])
 
 
 @torch.no_grad()
@@ -87,14 +87,31 @@ def generate_latents(
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """As `generate`, up to the latents [n, 4, h, w], scaled."""
+    prompted = _encode(base, request, concept)
+
+    def predict(latent: Tensor, timestep: int, guided: bool) -> Tensor:
+        return _predict(base, prompted if guided else prompted.positive, concept, request, latent, timestep)
+
+    return sample_latents(base, request, predict, on_step)
+
+
+@torch.no_grad()
+def sample_latents(
+    base: Base,
+    request: PictureRequest,
+    predict: Callable[[Tensor, int, bool], Tensor],
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """From the request's noise to latents [n, 4, h, w], scaled.
+
+    `predict(latent [n, 4, h, w], timestep, guided)` gives ε; `guided` is False outside `guidance_interval`.
+    """
     shape = _latent_shape(base, request)
     plan = make_plan(request.sampler, request.steps, base.schedule)
-    prompted = _encode(base, request, concept)
     noise = np.stack([initial_noise(request.seed, k, shape) for k in range(request.num_images)])
     state: SamplerState[Tensor] = SamplerState(torch.from_numpy(noise).to(base.device, base.dtype))
     for step in plan.steps:
-        halves = prompted if request.guidance_interval.contains(step) else prompted.positive
-        predicted = _predict(base, halves, concept, request, state.latent, step.timestep)
+        predicted = predict(state.latent, step.timestep, request.guidance_interval.contains(step))
         state = advance(plan, state, predicted)
         if on_step is not None:
             on_step(state.index, len(plan))
@@ -118,7 +135,7 @@ def to_pictures(pixels: Tensor) -> list[Image.Image]:
 
 def _predict(
     base: Base,
-    prompted: _Prompted,
+    prompted: Prompted,
     concept: LoadedConcept | None,
     request: PictureRequest,
     latent: Tensor,
@@ -132,7 +149,7 @@ def _predict(
     if concept is None or not concept.blocks:
         noise = predict_noise(base.unet, rows, times, context)
     else:
-        features, masks = _references(base, prompted, concept, timestep)
+        features, masks = reference_tokens(base, prompted, concept, timestep)
         noise = denoise(
             base.unet,
             base.sites,
@@ -140,8 +157,8 @@ def _predict(
             rows,
             times,
             context,
-            [_for_rows(f, halves * n) for f in features],
-            [_for_rows(m, halves * n) for m in masks],
+            [for_rows(f, halves * n) for f in features],
+            [for_rows(m, halves * n) for m in masks],
             _strengths(base, request, concept, halves, n),
         )
     if halves == 1:
@@ -157,8 +174,8 @@ def _strengths(base: Base, request: PictureRequest, concept: LoadedConcept, halv
     return repeat(strengths, "g -> (g n)", n=n)
 
 
-def _references(
-    base: Base, prompted: _Prompted, concept: LoadedConcept, timestep: int
+def reference_tokens(
+    base: Base, prompted: Prompted, concept: LoadedConcept, timestep: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Per site the features [K, R·N, C] and mask [K, R·N] of all references, side by side as one row of tokens."""
     k, r = prompted.reference_context.shape[0], concept.references.shape[0]
@@ -176,12 +193,12 @@ def _references(
     )
 
 
-def _for_rows(shared: Tensor, rows: int) -> Tensor:
+def for_rows(shared: Tensor, rows: int) -> Tensor:
     """[K, ...] → [rows, ...]: every one for its run of rows."""
     return shared.repeat_interleave(rows // shared.shape[0], dim=0)
 
 
-def _encode(base: Base, request: PictureRequest, concept: LoadedConcept | None) -> _Prompted:
+def _encode(base: Base, request: PictureRequest, concept: LoadedConcept | None) -> Prompted:
     rows = [_tokenize(base, request.prompt, concept)]
     if request.guidance_scale != 1:
         rows.insert(0, tokenize_prompt(request.negative_prompt, base.encode_text, base.tokenizer_spec))
@@ -196,7 +213,7 @@ def _encode(base: Base, request: PictureRequest, concept: LoadedConcept | None) 
         # a half that does not attend may be handed the other's features
         shared = concept is not None and concept.negative_image_guidance == 0
         reference = context[-1:] if shared else context
-    return _Prompted(context, reference, batch.attention_position[-1:].expand(len(reference)))
+    return Prompted(context, reference, batch.attention_position[-1:].expand(len(reference)))
 
 
 def _tokenize(base: Base, prompt: str, concept: LoadedConcept | None) -> TokenizedPrompt:
