@@ -64,6 +64,10 @@ class SlotBank:
         if self._pins[digest] == 0:
             del self._pins[digest]
 
+    def unpin_all(self) -> None:
+        """Undo every `acquire`."""
+        self._pins.clear()
+
     def slot_of(self, digest: str) -> int | None:
         """Where a concept is, if it is resident."""
         return self._slot_of.get(digest)

@@ -32,6 +32,8 @@ class ServingConfig:
     """Threads of one graph; 0 = all cores."""
     max_lanes: int = 8
     """Pictures in the running batch."""
+    max_queue: int = 64
+    """Pictures that may wait beyond those in the running batch."""
     slots: int = 8
     """Concepts resident on the device."""
     host_bytes: int = 2048 * MIB

@@ -21,7 +21,13 @@ class Deadline:
         """From now; 0 = none, as in Triton's request parameter `timeout`."""
         return Deadline(time.monotonic() + microseconds / 1e6) if microseconds else Deadline()
 
+    def passed(self) -> DeadlineExceeded | None:
+        """The refusal, if the moment has passed."""
+        if time.monotonic() <= self.at:
+            return None
+        return DeadlineExceeded("timeout", "it passed before the pictures were done", "a longer one")
+
     def check(self) -> None:
         """Raise DeadlineExceeded if the moment has passed."""
-        if time.monotonic() > self.at:
-            raise DeadlineExceeded("timeout", "it passed before the pictures were done", "a longer one")
+        if (refusal := self.passed()) is not None:
+            raise refusal

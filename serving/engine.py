@@ -11,7 +11,6 @@ from serving.lane import FloatArray, Lane, LaneSpec, SizeClass
 from serving.references import ReferenceFeatures
 from serving.runner import Runner
 from vico.concept import ConceptPackage, SiteSpec
-from vico.errors import VicoError
 from vico.sampling import advance
 
 
@@ -41,7 +40,7 @@ class Engine:
         self._bank = bank
         self._load = load
         self._sites = sites
-        self._max_lanes = max_lanes
+        self.max_lanes = max_lanes
         self._waiting: deque[Lane] = deque()
         # size classes in the order of their turns
         self._running: dict[SizeClass, list[Lane]] = {}
@@ -65,7 +64,7 @@ class Engine:
 
     def schedule(self) -> list[Lane]:
         """Let waiting lanes join, then pick the size class whose turn it is; empty if nothing runs."""
-        while self._waiting and self._lanes_running < self._max_lanes and self._join(self._waiting[0]):
+        while self._waiting and self._lanes_running < self.max_lanes and self._join(self._waiting[0]):
             self._waiting.popleft()
         if not self._running:
             return []
@@ -96,6 +95,19 @@ class Engine:
         elif lane in self._running.get(lane.spec.size_class, ()):
             self._leave(lane)
 
+    def fail(self, lane: Lane, error: Exception) -> None:
+        """Take a lane out for a reason; the next `advance` returns it among those that ended."""
+        self.cancel(lane)
+        lane.error = error
+        self._failed.append(lane)
+
+    def clear(self) -> None:
+        """Drop every lane, whatever state a fault has left things in; resident concepts stay."""
+        self._waiting.clear()
+        self._running.clear()
+        self._failed.clear()
+        self._bank.unpin_all()
+
     def check_integrity(self) -> None:
         """Raise AssertionError if a lane's slot is not its concept's, or a pin outlived its lane."""
         lanes = [lane for lanes in self._running.values() for lane in lanes]
@@ -115,7 +127,7 @@ class Engine:
         if lane.spec.concept is not None:
             try:
                 lane.slot = self._bank.acquire(lane.spec.concept.digest, self._load)
-            except VicoError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this lane's alone
                 lane.error = error
                 self._failed.append(lane)
                 return True

@@ -50,6 +50,12 @@ class Overloaded(ServingError):  # noqa: N818
     status = Status.RESOURCE_EXHAUSTED
 
 
+class ShuttingDown(ServingError):  # noqa: N818
+    """The server takes nothing more."""
+
+    status = Status.UNAVAILABLE
+
+
 class DeadlineExceeded(ServingError):  # noqa: N818
     """The client's timeout passed."""
 

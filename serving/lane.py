@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vico.errors import VicoError
 from vico.sampling import ALWAYS, GuidanceInterval, Plan, SamplerState
 
 FloatArray = npt.NDArray[np.float32]
@@ -95,7 +94,7 @@ class Lane:
     state: SamplerState[npt.NDArray[Any]] = field(init=False)
     slot: int | None = None
     """In the bank, pinned while the lane runs; None without a concept, and before the lane joins."""
-    error: VicoError | None = None
+    error: Exception | None = None
     """Why the lane ended before its picture was done."""
 
     def __post_init__(self) -> None:

@@ -26,6 +26,8 @@ class StageReport:
     stage: str
     seconds: float
     warnings: tuple[Notice, ...] = ()
+    batch: dict[str, int] | None = None
+    """How the request shared the running batch: the fields of `serving.loop.BatchUse`; only `unet_loop` knows."""
 
     def to_json(self) -> str:
         """For the `<stage>_report` tensor."""
@@ -35,7 +37,8 @@ class StageReport:
     def from_json(text: str) -> StageReport:
         """The inverse of `to_json`; the text comes from our own stage."""
         fields = json.loads(text)
-        return StageReport(fields["stage"], fields["seconds"], tuple(Notice(**n) for n in fields["warnings"]))
+        notices = tuple(Notice(**notice) for notice in fields["warnings"])
+        return StageReport(fields["stage"], fields["seconds"], notices, fields["batch"])
 
 
 @dataclass
@@ -68,5 +71,6 @@ def build_info(request: GenerateRequest, reports: Iterable[StageReport]) -> str:
     return json.dumps(
         {name: fields[name] for name in shown}
         | {"warnings": [asdict(notice) for report in reports for notice in report.warnings]}
+        | {"batch": next((report.batch for report in reports if report.batch), {})}
         | {"timings": {report.stage: round(report.seconds, 6) for report in reports}}
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.errors import Status, WireError, internal, status_of, to_wire
+from serving.fields import RawArray
 from serving.stages.stage import Stage
 from vico.errors import VicoError
 
 logger = logging.getLogger("vico.serving")
 
+S = TypeVar("S", bound=Stage)
 PbUtils = Any
 """The module `triton_python_backend_utils`, which exists only inside Triton's stub."""
 
@@ -38,35 +40,50 @@ class TritonAdapter:
         Raises:
             TritonModelException: it cannot be opened; the launcher shows the text.
         """
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-        try:
-            return TritonAdapter(pb_utils, opener(ServingConfig.from_env()))
-        except VicoError as error:
-            raise pb_utils.TritonModelException(str(error)) from error
+        return TritonAdapter(pb_utils, open_stage(pb_utils, opener))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """A response for every request, in order. Never raises: one bad request must not fail its batch-mates."""
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
+        return self._answer(request, lambda: self._stage(_inputs(request), Deadline.after(request.timeout())))
+
+    def _answer(self, request: Any, work: Callable[[], dict[str, RawArray]]) -> Any:
+        """The response with what `work` returns or raises."""
         try:
-            inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            outputs = self._stage(inputs, Deadline.after(request.timeout()))
+            outputs = work()
             tensors = [self._pb.Tensor(name, array) for name, array in outputs.items()]
             return self._pb.InferenceResponse(output_tensors=tensors)
-        except VicoError as error:
-            if status_of(error) is Status.INTERNAL:
-                return self._fault(request)
-            return self._refusal(to_wire(error))
-        except Exception:  # noqa: BLE001 - the last line of defence: else Triton sends clients the traceback
-            return self._fault(request)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: else Triton sends clients the traceback
+            return self._failure(request, error)
 
-    def _fault(self, request: Any) -> Any:
-        """Our own mistake: the log has the traceback, the client a number to quote."""
+    def _failure(self, request: Any, error: Exception) -> Any:
+        """The response that tells why there are no pictures."""
+        if isinstance(error, VicoError) and status_of(error) is not Status.INTERNAL:
+            return self._refusal(to_wire(error))
+        # our own mistake: the log has the traceback, the client a number to quote
         request_id = request.request_id()[:64] or secrets.token_hex(8)
-        logger.exception("stage %s failed, request %r", self._stage.name, request_id)
+        logger.error("stage %s failed, request %r", self._stage.name, request_id, exc_info=error)
         return self._refusal(internal(request_id))
 
     def _refusal(self, error: WireError) -> Any:
         code = getattr(self._pb.TritonError, error.code)
         return self._pb.InferenceResponse(error=self._pb.TritonError(error.message, code))
+
+
+def open_stage(pb_utils: PbUtils, opener: Callable[[ServingConfig], S]) -> S:
+    """Open a stage in a fresh serving process.
+
+    Raises:
+        TritonModelException: it cannot be opened; the launcher shows the text.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    try:
+        return opener(ServingConfig.from_env())
+    except VicoError as error:
+        raise pb_utils.TritonModelException(str(error)) from error
+
+
+def _inputs(request: Any) -> dict[str, RawArray]:
+    return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +38,30 @@ class Stage(Protocol):
         Raises:
             VicoError: the request cannot be served; its text is meant for the client.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A request that a stage works on by itself."""
+
+    future: Future[Any]
+    """Done when `outputs` can be asked for without waiting; cancelling it gives the work up."""
+    outputs: Callable[[], dict[str, RawArray]]
+    """What the stage returns, or raises, once it is done; waits until then."""
+
+
+class DeferredStage(Stage, Protocol):
+    """A stage that works on many requests at once, each of which comes and goes when it will."""
+
+    def begin(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> Pending:
+        """As the call, but without waiting; `inputs` must stay as they are until the request is done.
+
+        Raises:
+            VicoError: the request cannot be served; its text is meant for the client.
+        """
+
+    def close(self) -> None:
+        """Finish what was begun, and begin nothing more."""
 
 
 def text_tensor(*texts: str) -> npt.NDArray[np.object_]:

@@ -1,6 +1,8 @@
-"""Third stage: from noise to latent, through the engine."""
+"""Third stage: from noise to latent, through the engine's loop."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +13,22 @@ from serving.deadline import Deadline
 from serving.engine import Engine
 from serving.errors import InvalidField
 from serving.fields import RawArray, RawFields
-from serving.lane import ConceptUse, Lane, LaneSpec
+from serving.lane import ConceptUse, LaneSpec
+from serving.loop import EngineLoop, Outcome
 from serving.references import ReferenceFeatures
 from serving.report import StageReport, Stopwatch
 from serving.request import GenerateRequest
 from serving.runner import KeepsInputs, open_runner
 from serving.seal import Seal
-from serving.stages.stage import NO_DEADLINE, request_of, require_shape, text_tensor
+from serving.stages.stage import NO_DEADLINE, Pending, request_of, require_shape, text_tensor
 from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import PRESETS, initial_noise, make_plan
 
 PROMPT_TOKENS = 77
+GRACE_SECONDS = 8.0
+"""For lanes under way when the server is told to stop; within Triton's own patience."""
+
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -31,23 +37,33 @@ class UnetLoopStage:
 
     name = "unet_loop"
 
-    def __init__(self, graphset: GraphSet, engine: Engine, seal: Seal) -> None:
+    def __init__(self, graphset: GraphSet, loop: EngineLoop, seal: Seal) -> None:
         self._graphset = graphset
-        self._engine = engine
+        self._loop = loop
         self._seal = seal
 
     def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
-        """See `Stage`. The request's pictures share the batch; requests come one after another."""
+        """See `Stage`."""
+        return self.begin(inputs, deadline).outputs()
+
+    def begin(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> Pending:
+        """See `DeferredStage`. The pictures share the batch with those of every other request."""
         watch = Stopwatch()
         request = request_of(inputs, self._seal)
         require_shape("context", inputs["context"], (2, PROMPT_TOKENS, self._graphset.context_width))
         concept = self._concept_use(request, inputs)
         specs = lane_specs(request, inputs["context"], concept, self._graphset)
-        latent = np.stack([lane.state.latent for lane in self._finished(specs, request.deadline)])
-        return {
-            "latent": latent.astype(np.float32, copy=False),
-            "unet_loop_report": text_tensor(StageReport(self.name, watch.seconds).to_json()),
-        }
+        future = self._loop.submit(specs, request.deadline)
+        return Pending(future, lambda: self._outputs(future.result(), watch))
+
+    def close(self) -> None:
+        """See `DeferredStage`."""
+        self._loop.close(GRACE_SECONDS)
+
+    def _outputs(self, outcome: Outcome, watch: Stopwatch) -> dict[str, RawArray]:
+        report = StageReport(self.name, watch.seconds, batch=asdict(outcome.use))
+        latent = np.stack(outcome.latents).astype(np.float32, copy=False)
+        return {"latent": latent, "unet_loop_report": text_tensor(report.to_json())}
 
     def _concept_use(self, request: GenerateRequest, inputs: RawFields) -> ConceptUse | None:
         """What the pictures take from the concept."""
@@ -63,20 +79,6 @@ class UnetLoopStage:
             raise InvalidField("reference_latent", "not what the stage before it gives", "calls of the model `vico`")
         strengths = request.image_guidance * request.negative_image_guidance, request.image_guidance
         return ConceptUse(request.concept_digest, strengths, references, contexts, position)
-
-    def _finished(self, specs: list[LaneSpec], deadline: Deadline) -> list[Lane]:
-        lanes = [self._engine.submit(spec) for spec in specs]
-        try:
-            while not self._engine.idle:
-                deadline.check()
-                self._engine.step()
-        finally:
-            for lane in lanes:
-                self._engine.cancel(lane)
-        for lane in lanes:
-            if lane.error is not None:
-                raise lane.error
-        return lanes
 
 
 def lane_specs(
@@ -109,4 +111,4 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
     if isinstance(denoiser, KeepsInputs):
         denoiser.keep(bank.arrays, lambda: bank.version)
     engine = Engine(denoiser, references, bank, store.open, graphset.sites, config.max_lanes)
-    return UnetLoopStage(graphset, engine, Seal(config.secret))
+    return UnetLoopStage(graphset, EngineLoop(engine, config.max_queue), Seal(config.secret))

@@ -2,8 +2,8 @@
 
 import triton_python_backend_utils as pb_utils
 
+from serving.deferred_adapter import DeferredAdapter
 from serving.stages.unet_loop import open_unet_loop
-from serving.triton_adapter import TritonAdapter
 
 
 class TritonPythonModel:
@@ -11,8 +11,12 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the stage; called once in the serving process."""
-        self._adapter = TritonAdapter.open(pb_utils, open_unet_loop)
+        self._adapter = DeferredAdapter.open_deferred(pb_utils, open_unet_loop)
 
-    def execute(self, requests: list) -> list:
-        """One response for every request, in order."""
-        return self._adapter.execute(requests)
+    def execute(self, requests: list) -> None:
+        """Begin every request; its response is sent when its pictures are done."""
+        self._adapter.begin(requests)
+
+    def finalize(self) -> None:
+        """Finish what is under way."""
+        self._adapter.close()

@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from serving.errors import InvalidField, ServingError
 from serving.fields import RawArray
+from serving.loop import EngineLoop
 from serving.registry import Registry
 from serving.report import StageReport
 from serving.request import GenerateRequest
@@ -78,7 +79,7 @@ class Server:
         self.engine = make_engine(store.open, denoiser=self.denoiser)
         self.text = TextEncoderStage(GRAPHSET, self.runner, tokenizer, registry, 2**20, SEAL)
         self.image = ImageEncoderStage(GRAPHSET, self.vae, store, SEAL)
-        self.loop = UnetLoopStage(GRAPHSET, self.engine, SEAL)
+        self.loop = UnetLoopStage(GRAPHSET, EngineLoop(self.engine, 8), SEAL)
         self.decoder = VaeDecoderStage(self.vae, GRAPHSET.vae_factor, SEAL)
 
     def tensors(self, **fields: Any) -> dict[str, RawArray]:
@@ -113,6 +114,7 @@ def test_the_whole_way_without_a_concept(server: Server) -> None:
     assert tensors["reference_latent"].shape == (0, 4, 4, 4)
     assert server.denoiser.batches == [6, 6], "the pictures of a request share the batch"
     info = info_of(tensors)
+    assert info.pop("batch") == {"first_step": 1, "last_step": 2, "lanes": 3}
     assert set(info.pop("timings")) == {"text_encoder", "image_encoder", "unet_loop", "vae_decoder"}
     assert info == {
         "seed": 0, "preset": "quality", "steps": 2, "sampler": "dpmpp_2m", "height": 16, "width": 48, "concept": "",
@@ -244,19 +246,21 @@ def test_a_client_that_calls_a_later_stage_is_refused(server: Server) -> None:
 
 def test_a_broken_graph_leaves_the_engine_empty(server: Server) -> None:
     make_concept(server.registry_folder, "toy")
-    broken = UnetLoopStage(GRAPHSET, make_engine(server.image._store.open, denoiser=Failing()), SEAL)
+    engine = make_engine(server.image._store.open, denoiser=Failing())
+    broken = UnetLoopStage(GRAPHSET, EngineLoop(engine, 8), SEAL)
     tensors = server.tensors(prompt="*", concept="toy", steps=1)
     for _ in range(2):
         with pytest.raises(RuntimeError):
             broken(tensors)
-        broken._engine.check_integrity()
-        assert broken._engine.idle
+        engine.check_integrity()
+        assert engine.idle
 
 
 def test_a_concept_lost_between_stages_is_refused(server: Server) -> None:
     make_concept(server.registry_folder, "toy")
     tensors = server.tensors(prompt="*", concept="toy", steps=1)
-    lost = UnetLoopStage(GRAPHSET, make_engine(ConceptStore(server.registry_folder / "empty", 0).open), SEAL)
+    engine = make_engine(ConceptStore(server.registry_folder / "empty", 0).open)
+    lost = UnetLoopStage(GRAPHSET, EngineLoop(engine, 8), SEAL)
     with pytest.raises(VicoError, match="no longer kept"):
         lost(tensors)
 
