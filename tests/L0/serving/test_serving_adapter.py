@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import pytest
 
 from serving.config import VARIABLE, ServingConfig
 from serving.deadline import Deadline
+from serving.deferred_adapter import DeferredAdapter
 from serving.errors import (
     ConceptRefused,
     DeadlineExceeded,
@@ -24,7 +27,7 @@ from serving.errors import (
 )
 from serving.fields import RawArray, RawFields
 from serving.seal import Seal
-from serving.stages.stage import NO_DEADLINE
+from serving.stages.stage import NO_DEADLINE, Pending
 from serving.triton_adapter import TritonAdapter
 from vico.errors import ConceptError, PromptError, SamplerError, VicoError
 
@@ -75,7 +78,11 @@ class ModelError(Exception):
 
 
 PB = SimpleNamespace(
-    Tensor=FakeTensor, InferenceResponse=FakeResponse, TritonError=FakeTritonError, TritonModelException=ModelError
+    Tensor=FakeTensor,
+    InferenceResponse=FakeResponse,
+    TritonError=FakeTritonError,
+    TritonModelException=ModelError,
+    TRITONSERVER_RESPONSE_COMPLETE_FINAL=1,
 )
 
 
@@ -177,3 +184,71 @@ def test_a_seal_is_closed_by_one_secret_only() -> None:
             Seal("one").open(wrong)
     with pytest.raises(InvalidField):
         Seal("two").open(sealed)
+
+
+@dataclass
+class FakeSender:
+    sent: list[tuple[FakeResponse, int]] = field(default_factory=list)
+
+    def send(self, response: FakeResponse, flags: int) -> None:
+        self.sent.append((response, flags))
+
+
+@dataclass
+class DeferredRequest(FakeRequest):
+    sender: FakeSender = field(default_factory=FakeSender)
+
+    def get_response_sender(self) -> FakeSender:
+        return self.sender
+
+
+class FakeDeferredStage(FakeStage):
+    """Its work is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[None]] = []
+        self.inputs: list[RawFields] = []
+
+    def begin(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> Pending:
+        if float(inputs["x"][0]) == -1:
+            raise InvalidField("x", "is negative", "more")
+        future: Future[None] = Future()
+        self.futures.append(future)
+        self.inputs.append(inputs)
+        return Pending(future, lambda: self(inputs, deadline))
+
+    def close(self) -> None:
+        for future in self.futures:
+            if not future.done():
+                future.set_result(None)
+
+
+def deferred(*values: float) -> list[DeferredRequest]:
+    return [DeferredRequest([FakeTensor("x", np.array([value]))]) for value in values]
+
+
+def test_a_deferred_request_is_answered_once_when_it_is_done() -> None:
+    stage = FakeDeferredStage()
+    adapter = DeferredAdapter(PB, stage)
+    first, refused, second, broken = asked = deferred(1, -1, 2, -2)
+    adapter.begin(asked)
+    first.tensors[0]._array[0] = 77  # Triton takes the memory back
+    assert [len(request.sender.sent) for request in asked] == [0, 1, 0, 0]
+    stage.futures[1].set_result(None)
+    assert wait_for(lambda: second.sender.sent)
+    assert not first.sender.sent, "whoever is done first is answered first"
+    adapter.close()
+    assert [len(request.sender.sent) for request in asked] == [1] * 4
+    assert {flags for request in asked for _, flags in request.sender.sent} == {PB.TRITONSERVER_RESPONSE_COMPLETE_FINAL}
+    answers = [request.sender.sent[0][0] for request in asked]
+    assert [answer.error is None for answer in answers] == [True, False, True, False]
+    assert [answers[k].output_tensors[0].as_numpy()[0] for k in (0, 2)] == [2, 4]
+    assert refused.sender.sent[0][0].error.code == PB.TritonError.INVALID_ARG  # type: ignore[union-attr]
+    assert "secret" not in broken.sender.sent[0][0].error.message  # type: ignore[union-attr]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return bool(condition())
