@@ -74,16 +74,14 @@ PUBLISHED = {
     "reference_context": "prompt", "train_references": 1, "detach": False, "sites": (), "min_snr_gamma": 0,
     "masked_loss": 1, "regulariser": "published", "caption_drop": 0, "image_dropout": 0, "timestep": "uniform",
     "augmentations": 0, "flip": False, "ema": 0, "token_steps": 0, "token_norm": False, "token_decay": 0,
-    "token_lr_schedule": None,
+    "token_lr_schedule": None, "negative_image_guidance": 1,
 }  # fmt: skip
 
 
 def test_options_default_to_the_published_method(tmp_path: Path) -> None:
-    """What the two shipped recipes leave alone."""
-    for name in ("sd15", "toy"):
-        recipe = load_recipe(name, tmp_path)
-        found = {field: getattr(recipe, field) for field in PUBLISHED}
-        assert found == PUBLISHED
+    """What the recipe for Stable Diffusion leaves alone."""
+    recipe = load_recipe("sd15", tmp_path)
+    assert {field: getattr(recipe, field) for field in PUBLISHED} == PUBLISHED
 
 
 @pytest.mark.parametrize(
@@ -107,11 +105,12 @@ def test_options_default_to_the_published_method(tmp_path: Path) -> None:
         ("token_steps", -1),
         ("token_lr_schedule", "linear"),
         ("sites", [-1]),
+        ("negative_image_guidance", 1.1),
     ],
 )
 def test_options_out_of_range_are_refused_by_field(tmp_path: Path, field: str, value: object) -> None:
     with pytest.raises(RecipeError, match=f"^{field}"):
-        load_recipe("toy", tmp_path, **{field: value})
+        load_recipe("sd15", tmp_path, **{field: value})
 
 
 def test_mirrored_views_want_views(tmp_path: Path) -> None:
