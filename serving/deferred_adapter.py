@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,8 @@ from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.stages.stage import DeferredStage, Pending
 from serving.triton_adapter import PbUtils, TritonAdapter, open_stage
+
+logger = logging.getLogger("vico.serving")
 
 
 class DeferredAdapter(TritonAdapter):
@@ -62,4 +65,7 @@ class DeferredAdapter(TritonAdapter):
         self._send(sender, self._answer(request, pending.outputs))
 
     def _send(self, sender: Any, response: Any) -> None:
-        sender.send(response, flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        try:
+            sender.send(response, flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception:
+            logger.exception("stage %s: an answer could not be sent", self._stage.name)

@@ -247,6 +247,20 @@ def test_a_deferred_request_is_answered_once_when_it_is_done() -> None:
     assert "secret" not in broken.sender.sent[0][0].error.message  # type: ignore[union-attr]
 
 
+def test_an_answer_that_cannot_be_sent_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone(FakeSender):
+        def send(self, response: FakeResponse, flags: int) -> None:
+            raise RuntimeError("nobody there")
+
+    adapter = DeferredAdapter(PB, FakeDeferredStage())
+    asked = deferred(-1, 1, 2)
+    asked[0].sender, asked[1].sender = Gone(), Gone()
+    adapter.begin(asked)
+    adapter.close()
+    assert len(asked[2].sender.sent) == 1
+    assert caplog.text.count("could not be sent") == 2
+
+
 def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
