@@ -29,7 +29,7 @@ MIN_GRID = 8
 class Placing:
     """How attention becomes weights."""
 
-    sharpness: float = 12.0
+    sharpness: float = 30.0
     """Of the softmax among the concepts: 0 shares every token alike, infinity gives it to one."""
     smoothing: float = 0.05
     """Standard deviation of the blur of the maps, as a part of the picture's side."""
