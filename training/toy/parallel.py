@@ -66,5 +66,7 @@ def _process(number: int, processes: int, meeting: str, work: Callable[..., None
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=number, world_size=processes)
     try:
         work(*arguments)
+        # gloo aborts a process whose peer leaves while it still closes its own threads
+        dist.barrier()
     finally:
         dist.destroy_process_group()

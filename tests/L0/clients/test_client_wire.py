@@ -78,7 +78,8 @@ def test_request_id_and_timeout_travel(client: Client, server: FakeServer) -> No
     call = server.calls[0]
     assert call.request_id == "order-66"
     assert call.timeout_microseconds == 3_250_000
-    assert 2 < call.seconds_left <= 3.25
+    # gRPC rounds what is left up to its own tick
+    assert 2 < call.seconds_left < 3.5
 
 
 def test_each_request_has_an_id_of_its_own_and_the_clients_timeout(client: Client, server: FakeServer) -> None:
