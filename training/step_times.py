@@ -51,7 +51,8 @@ def main(
     loaded = load_base(base)
     pictures = [photo.picture for photo in load_photos(photos, loaded.default_size)]
     chosen = {"published", *only.split(";")} if only else OPTIONS.keys()
-    recipes = {name: load_recipe(None, base, **fields) for name, fields in OPTIONS.items() if name in chosen}
+    small = {"size": loaded.default_size, "batch_size": 8, "gradient_checkpointing": False}
+    recipes = {name: load_recipe("sd15", base, **small, **fields) for name, fields in OPTIONS.items() if name in chosen}
     trainers = {name: set_up(loaded, recipe, pictures, "toy")[0] for name, recipe in recipes.items()}
     times: dict[str, list[float]] = {name: [] for name in trainers}
     for step in range(steps + 2):

@@ -21,6 +21,17 @@ WEIGHTS = {
     "unet": ("diffusion_pytorch_model",),
     "vae": ("diffusion_pytorch_model",),
 }
+MODEL_INDEX: dict[str, object] = {
+    "_class_name": "StableDiffusionPipeline",
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "safety_checker": [None, None],
+    "feature_extractor": [None, None],
+}
+"""`model_index.json` of a base that this project writes: tells diffusers the class of each folder."""
 _DIGESTED = (".json", ".safetensors", ".txt")
 ACCEPTED = "a diffusers folder of Stable Diffusion 1.x with safetensors weights"
 

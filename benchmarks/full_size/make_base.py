@@ -10,18 +10,8 @@ from typing import Any
 import torch
 
 from benchmarks.full_size.architecture import Architecture
+from vico.base_files import MODEL_INDEX
 from vico.errors import BaseError
-
-_INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "safety_checker": [None, None],
-    "feature_extractor": [None, None],
-}
 
 
 def make_base(folder: Path, architecture: Architecture, *, half: bool = True, seed: int = 0) -> int:
@@ -54,7 +44,7 @@ def make_base(folder: Path, architecture: Architecture, *, half: bool = True, se
         parameters: int = sum(parameter.numel() for parameter in unet.parameters())
         _save(unet, partial / "unet", half)
     DDIMScheduler(**architecture.scheduler).save_pretrained(partial / "scheduler")
-    (partial / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
+    (partial / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n")
     partial.rename(folder)
     return parameters
 

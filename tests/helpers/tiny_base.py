@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from vico.base_files import MODEL_INDEX
+
 WORDS = (
     "a photo of the my one is on in at table beach snow grass dog cat toy teapot backpack red blue good close up"
     " rendering cropped bright dark picture small large cool nice wooden , ."
@@ -100,14 +102,4 @@ def _write_tokenizer(folder: Path) -> int:
 
 
 def _write_index(path: Path) -> None:
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "safety_checker": [None, None],
-        "feature_extractor": [None, None],
-    }
-    (path / "model_index.json").write_text(json.dumps(index, indent=2))
+    (path / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2))

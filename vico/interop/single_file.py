@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vico.base_files import MODEL_INDEX
 from vico.errors import BaseError
 from vico.interop.clip_vocabulary import place_tokenizer
 from vico.interop.sd1 import SD1, Architecture
@@ -40,7 +41,7 @@ def import_base(file: Path, out: Path, tokenizer: Path | None = None, architectu
         _write_networks(tensors, partial, architecture)
         scheduler = {"_class_name": "DDIMScheduler", **architecture.scheduler}
         _write_json(partial / "scheduler" / "scheduler_config.json", scheduler)
-        _write_json(partial / "model_index.json", _INDEX)
+        _write_json(partial / "model_index.json", MODEL_INDEX)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -103,15 +104,3 @@ def _load(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (SafetensorError, OSError, ValueError):
         raise BaseError("base", f"{file.name} is torn, or no safetensors file", _ACCEPTED) from None
-
-
-_INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "safety_checker": [None, None],
-    "feature_extractor": [None, None],
-}
