@@ -7,8 +7,8 @@ regularisation pictures (the base draws its own, as their paper's "Ours (w/ gene
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from training.baselines.examples import ExampleMaker
 from training.baselines.fit import Group, count, fit, noise_error
 from training.baselines.learned_word import PLACEHOLDER, learned_context, learned_word
-from training.baselines.method import Stopwatch, Trained
+from training.baselines.method import Baseline, Stopwatch, Trained
 from training.baselines.prior import ClassPrior
 from training.baselines.recipe import PriorRecipe, Rate
 from training.concept_model import initial_embedding
-from training.evaluation.maker import SamplingSettings, concept_maker
+from training.evaluation.maker import concept_maker
 from training.evaluation.subject import Subject
 from vico.base import Base
 from vico.pipeline import encode_pictures
@@ -35,19 +35,8 @@ class CustomDiffusionRecipe(PriorRecipe):
     """A word that the base hardly knows; the modifier begins at its embedding."""
 
 
-@dataclass(frozen=True)
-class CustomDiffusion:
+class CustomDiffusion(Baseline[CustomDiffusionRecipe]):
     """The U-Net that learns is a copy, so that the base stays as it is."""
-
-    recipe_: CustomDiffusionRecipe
-    settings: SamplingSettings
-    name: str = "custom-diffusion"
-    version: int = 1
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return self.recipe_.model_dump(mode="json")
 
     def train(self, base: Base, subject: Subject, seed: int, seconds: float) -> Trained:
         """Learn `subject.train` as "<modifier> <init word>"; see `Method`."""

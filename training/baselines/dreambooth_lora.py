@@ -7,7 +7,7 @@ The thing is called by a rare word before its class, "a photo of a sks bear". As
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from training.baselines.examples import ExampleMaker
 from training.baselines.fit import Group, count, fit, noise_error
-from training.baselines.method import Stopwatch, Trained
+from training.baselines.method import Baseline, Stopwatch, Trained
 from training.baselines.prior import ClassPrior
 from training.baselines.recipe import Count, PriorRecipe, Rate
-from training.evaluation.maker import SamplingSettings, plain_maker
+from training.evaluation.maker import plain_maker
 from training.evaluation.subject import Subject
 from vico.base import Base
 from vico.pipeline import encode_pictures
@@ -42,19 +42,8 @@ class DreamBoothRecipe(PriorRecipe):
     """A word that the base hardly knows."""
 
 
-@dataclass(frozen=True)
-class DreamBoothLora:
+class DreamBoothLora(Baseline[DreamBoothRecipe]):
     """Adapters live on copies of the networks, so that the base stays as it is."""
-
-    recipe_: DreamBoothRecipe
-    settings: SamplingSettings
-    name: str = "dreambooth-lora"
-    version: int = 1
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return self.recipe_.model_dump(mode="json")
 
     def train(self, base: Base, subject: Subject, seed: int, seconds: float) -> Trained:
         """Learn `subject.train` as "<rare word> <init word>"; see `Method`."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
-from training.evaluation.maker import PictureMaker
+from training.baselines.recipe import R
+from training.evaluation.maker import PictureMaker, SamplingSettings
 from training.evaluation.subject import Subject
 from vico.base import Base
 
@@ -39,6 +40,25 @@ class Method(Protocol):
 
     def train(self, base: Base, subject: Subject, seed: int, seconds: float) -> Trained:
         """Learn `subject.train` within `seconds` of wall-clock time; `base` is left bit for bit as it was."""
+
+
+@dataclass(frozen=True)
+class Baseline(Generic[R]):
+    """What a baseline is made of: its recipe, which has its name, and how its pictures are drawn."""
+
+    recipe_: R
+    settings: SamplingSettings
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """As in the tables."""
+        return self.recipe_.name
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return self.recipe_.model_dump(mode="json")
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from torch import Tensor, nn
 
 from training.baselines.examples import ExampleMaker
 from training.baselines.fit import Group, count, fit, noise_error
 from training.baselines.learned_word import PLACEHOLDER, learned_context, learned_word
-from training.baselines.method import Stopwatch, Trained
+from training.baselines.method import Baseline, Stopwatch, Trained
 from training.baselines.recipe import BaselineRecipe, Count, Rate
 from training.concept_model import initial_embedding
-from training.evaluation.maker import SamplingSettings, concept_maker
+from training.evaluation.maker import concept_maker
 from training.evaluation.subject import Subject
 from vico.base import Base
 from vico.pipeline import encode_pictures
@@ -27,19 +24,8 @@ class TextualInversionRecipe(BaselineRecipe):
     """Learned vectors that stand for the word."""
 
 
-@dataclass(frozen=True)
-class TextualInversion:
+class TextualInversion(Baseline[TextualInversionRecipe]):
     """The embedding begins at the init word's, as published."""
-
-    recipe_: TextualInversionRecipe
-    settings: SamplingSettings
-    name: str = "textual-inversion"
-    version: int = 1
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return self.recipe_.model_dump(mode="json")
 
     def train(self, base: Base, subject: Subject, seed: int, seconds: float) -> Trained:
         """Learn the word from `subject.train`; see `Method`."""
