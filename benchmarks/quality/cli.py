@@ -26,7 +26,7 @@ console = Console()
 Base = Annotated[Path, typer.Option(help="Base: a diffusers folder.")]
 Photos = Annotated[Path, typer.Option(help="Folder with concepts.json and photos.")]
 SuiteName = Annotated[str, typer.Option(help="Prompt suite: a shipped one or a .toml file.")]
-Seconds = Annotated[float, typer.Option(min=0, help="Wall-clock training time that every method has.")]
+Seconds = Annotated[float, typer.Option(min=0, help="Training time that every method has: CPU seconds of one thread, or wall-clock ones with CUDA.")]
 Seed = Annotated[int, typer.Option(min=0)]
 Work = Annotated[Path, typer.Option(help="Folder of finished pairs.")]
 Out = Annotated[Path, typer.Option(help="Folder of the report.")]
@@ -38,7 +38,7 @@ BASE, PHOTOS, SUITE, SECONDS, WORK = (
     ROOT / "assets/toy-base",
     ROOT / "assets/photos",
     "toy",
-    240.0,
+    150.0,
     Path(".quality-cache"),
 )
 _TUNING = ",".join(TUNING)

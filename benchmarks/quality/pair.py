@@ -24,7 +24,7 @@ class Setting:
     base: Path
     photos: Path
     suite: str
-    seconds: float  # wall-clock training time of every pair
+    seconds: float  # training time of every pair, on a `training.baselines.method.Stopwatch`
     seed: int = 0
 
 

@@ -40,7 +40,7 @@ class Record(BaseModel):
     copying: Share
     """Share of the pictures that copy a training photo."""
     seconds: Annotated[float, Field(ge=0)]
-    """Wall-clock time of training."""
+    """Of training: CPU time of one thread (wall-clock time with CUDA)."""
     steps: Annotated[int, Field(ge=0)]
     parameters: Annotated[int, Field(ge=0)]
     """Numbers that were trained."""

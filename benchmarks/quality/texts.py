@@ -10,7 +10,8 @@ from training.baselines.methods import PLAIN
 
 _COMMON = """\
 Base `{base}`, suite `{suite}` ({prompts} prompts x {seeds} seeds), {sampler} with {steps} steps and guidance
-{guidance}. Every method had the same photos and at most {seconds:.0f} s of training, one CPU thread, seed {seed}."""
+{guidance}. Every method had the same photos and at most {seconds:.0f} CPU s of training
+(one thread), seed {seed}."""
 
 
 def comparison_text(pairs: Sequence[Pair]) -> str:

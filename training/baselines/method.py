@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol
 
@@ -18,7 +18,7 @@ class Trained:
     """A thing as a method has learned it."""
 
     maker: PictureMaker
-    seconds: float  # wall-clock time of the training, with everything it had to draw or encode first
+    seconds: float  # of the training on a `Stopwatch`, with everything it had to draw or encode first
     steps: int  # done; fewer than the recipe's where the time ran out
     parameters: int  # numbers that were trained
 
@@ -39,7 +39,7 @@ class Method(Protocol):
         """Everything else that decides the result, as plain JSON values."""
 
     def train(self, base: Base, subject: Subject, seed: int, seconds: float) -> Trained:
-        """Learn `subject.train` within `seconds` of wall-clock time; `base` is left bit for bit as it was."""
+        """Learn `subject.train` within `seconds` on a `Stopwatch`; `base` is left bit for bit as it was."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,32 @@ class Baseline(Generic[R]):
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """The time a method has, from the moment this is made."""
+    """The time a method has, from the moment this is made.
+
+    Without CUDA it is the CPU time of the process: for one thread on an idle machine the same as wall-clock time, and
+    on a busy one the only fair share-out, since neighbours slow down wall-clock time of one pair and not of the next.
+    With CUDA the CPU time says nothing about the work, so that wall-clock time is what counts.
+    """
 
     budget: float  # seconds
-    started: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = field(default_factory=lambda: time.monotonic if _on_cuda() else time.process_time)
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "started", self.clock())
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds since the start."""
-        return time.monotonic() - self.started
+        """Seconds since the start."""
+        return self.clock() - self.started
 
     @property
     def spent(self) -> bool:
         """Nothing of the budget is left."""
         return self.seconds >= self.budget
+
+
+def _on_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
