@@ -18,6 +18,7 @@ from vico.sampling import DEFAULT_PRESET, PRESETS, SAMPLERS
 
 MAX_STEPS = 100
 MAX_IMAGES = 8
+LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 1, 5, 9
 MAX_REFERENCE_BYTES = 8 * 2**20
 OUTPUT_FORMATS = ("png", "jpeg", "webp", "raw")
 
@@ -29,6 +30,7 @@ PRESET = ChoiceField("preset", (DEFAULT_PRESET, *(name for name in PRESETS if na
 GUIDANCE_SCALE = FloatField("guidance_scale", 1.0, 30.0, default=7.5)
 IMAGE_GUIDANCE = FloatField("image_guidance", 0.0, 1.5, default=1.0)
 NUM_IMAGES = IntField("num_images", np.int32, 1, MAX_IMAGES, default=1)
+PRIORITY = IntField("priority", np.int32, LOWEST_PRIORITY, HIGHEST_PRIORITY, default=DEFAULT_PRIORITY)
 OUTPUT_FORMAT = ChoiceField("output_format", OUTPUT_FORMATS)
 REFERENCE_IMAGE = BytesField("reference_image", MAX_REFERENCE_BYTES)
 
@@ -57,6 +59,10 @@ class GenerateRequest:
     """Has given `steps` and `sampler` where the client did not; fixes where guidance applies."""
     negative_image_guidance: float = 1.0
     """The concept's: share of `image_guidance` that guidance's negative half gets."""
+    priority: int = DEFAULT_PRIORITY
+    """A request of a greater one goes first."""
+    client: str = ""
+    """Who asks, as far as the front door knows: clients of one priority get equal shares; "" is one of them."""
     deadline_at: float | None = None
     """See `Deadline.at`; None = no deadline."""
 
@@ -119,6 +125,7 @@ def parse_request(fields: RawFields, graphset: GraphSet) -> GenerateRequest:
         num_images=NUM_IMAGES.read(fields),
         output_format=OUTPUT_FORMAT.read(fields),
         preset=preset,
+        priority=PRIORITY.read(fields),
     )
 
 

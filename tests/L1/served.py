@@ -33,7 +33,7 @@ except VicoError as error:
     sys.exit(f"error {error}")
 """
 _DTYPES: dict[str, type[np.generic]] = {
-    "seed": np.int64, "steps": np.int32, "height": np.int32, "width": np.int32, "num_images": np.int32,
+    "seed": np.int64, "steps": np.int32, "height": np.int32, "width": np.int32, "num_images": np.int32, "priority": np.int32,
     "guidance_scale": np.float32, "image_guidance": np.float32,
 }  # fmt: skip
 

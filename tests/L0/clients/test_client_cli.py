@@ -55,6 +55,7 @@ def test_every_option_reaches_the_server(server: FakeServer, tmp_path: Path) -> 
         "height": 48,
         "width": 56,
         "num-images": 2,
+        "priority": 8,
         "format": "webp",
         "reference-image": photo,
         "timeout": 5,
@@ -75,6 +76,7 @@ def test_every_option_reaches_the_server(server: FakeServer, tmp_path: Path) -> 
         "height": 48,
         "width": 56,
         "num_images": 2,
+        "priority": 8,
         "output_format": b"webp",
         "reference_image": photo.read_bytes(),
     }

@@ -30,6 +30,7 @@ EVERY_FIELD: dict[str, Any] = {
     "height": 32,
     "width": 40,
     "num_images": 2,
+    "priority": 9,
     "output_format": "png",
     "reference_image": PHOTO,
 }
@@ -38,7 +39,7 @@ EVERY_FIELD: dict[str, Any] = {
 def test_the_request_has_exactly_the_contracts_fields_and_datatypes() -> None:
     declared = {spec.name: spec.metadata["datatype"] for spec in dataclasses.fields(GenerateRequest) if spec.metadata}
     assert declared == contract_inputs()
-    assert len(declared) == 14
+    assert len(declared) == 15
 
 
 def test_the_keywords_of_generate_are_the_fields_of_the_request() -> None:

@@ -21,6 +21,7 @@ INTS: dict[str, tuple[Any, int, int]] = {
     "seed": (np.int64, 0, 2**63 - 1),
     "steps": (np.int32, 1, 100),
     "num_images": (np.int32, 1, 8),
+    "priority": (np.int32, 1, 9),
 }
 FLOATS = {"guidance_scale": (1.0, 30.0), "image_guidance": (0.0, 1.5)}
 TEXTS = ("prompt", "negative_prompt", "concept", "preset", "sampler", "output_format", "reference_image")

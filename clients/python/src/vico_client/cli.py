@@ -37,6 +37,7 @@ def generate(
     height: Annotated[Optional[int], typer.Option(help="Pixels.")] = None,
     width: Annotated[Optional[int], typer.Option(help="Pixels.")] = None,
     num_images: Annotated[Optional[int], typer.Option("--num-images", "-n", help="Number of pictures.")] = None,
+    priority: Annotated[Optional[int], typer.Option(help="1 to 9; a greater one goes first.")] = None,
     output_format: Annotated[
         Optional[str], typer.Option("--format", help="png, jpeg, webp or raw [default: by the suffix of --out].")
     ] = None,
@@ -66,6 +67,7 @@ def generate(
         "height": height,
         "width": width,
         "num_images": num_images,
+        "priority": priority,
         "output_format": output_format or _format_of(out),
         "reference_image": reference_image,
     }

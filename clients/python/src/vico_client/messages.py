@@ -30,6 +30,7 @@ class GenerateOptions(TypedDict, total=False):
     height: int | None
     width: int | None
     num_images: int | None
+    priority: int | None
     output_format: str | None
     reference_image: ReferenceImage | None
     request_id: str
@@ -57,6 +58,7 @@ class GenerateRequest:
     image_guidance: strength of the concept's photos, 0 = none, 1 = as trained.
     height, width: pixels.
     num_images: number of pictures.
+    priority: 1 to 9; a request of a greater one goes first, 5 without it.
     output_format: `png`, `jpeg`, `webp` or `raw` (RGB bytes): how the pictures travel.
     reference_image: a photo used instead of the concept's own: a PIL image, a path, or the bytes of an image file.
     request_id: names the request in the server's logs; keep it when sending the same request again.
@@ -74,6 +76,7 @@ class GenerateRequest:
     height: int | None = field(default=None, metadata=_INT32)
     width: int | None = field(default=None, metadata=_INT32)
     num_images: int | None = field(default=None, metadata=_INT32)
+    priority: int | None = field(default=None, metadata=_INT32)
     output_format: str | None = field(default=None, metadata=_BYTES)
     reference_image: ReferenceImage | None = field(default=None, metadata=_BYTES)
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
