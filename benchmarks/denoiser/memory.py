@@ -18,11 +18,11 @@ from benchmarks.denoiser.prepared import read_prepared
 from benchmarks.denoiser.settings import Settings
 from serving.bank import SlotBank
 from serving.batch import assemble, split_noise
+from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.lane import ConceptUse, Lane, LaneSpec
 from serving.references import ReferenceFeatures
 from serving.runner import open_runner
-from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import initial_noise, make_plan
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.denoiser.prepared import read_prepared
 from benchmarks.denoiser.settings import Settings
 from benchmarks.denoiser.worker import Action, timed
-from serving.store import ConceptStore
+from serving.concepts.store import ConceptStore
 from vico.concept import read_package
 
 _READ_BYTES = 2**22

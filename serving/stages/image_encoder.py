@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.fields import RawArray, RawFields
@@ -14,7 +15,6 @@ from serving.request import REFERENCE_IMAGE, GenerateRequest
 from serving.runner import Runner, open_runner
 from serving.seal import Seal
 from serving.stages.stage import NO_DEADLINE, request_of, text_tensor
-from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
 
 

@@ -10,17 +10,17 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from serving.cache import ByteLRU
+from serving.concepts.registry import ConceptHead, Registry
+from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.fields import RawArray, RawFields
 from serving.photo import open_photo
-from serving.registry import ConceptHead, Registry
 from serving.report import Notice, StageReport, Stopwatch
 from serving.request import REFERENCE_IMAGE, parse_request
 from serving.runner import Feeds, Runner, open_runner
 from serving.seal import Seal
 from serving.stages.stage import NO_DEADLINE, bytes_tensor, text_tensor
-from serving.store import ConceptStore
 from vico.concept import GraphSet, TokenizedPrompt, read_graphset, reference_prompt, tokenize_prompt
 
 FloatArray = npt.NDArray[np.float32]

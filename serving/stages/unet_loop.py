@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bank import SlotBank
+from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.engine import Engine
@@ -21,7 +22,6 @@ from serving.request import GenerateRequest
 from serving.runner import KeepsInputs, open_runner
 from serving.seal import Seal
 from serving.stages.stage import NO_DEADLINE, Pending, request_of, require_shape, text_tensor
-from serving.store import ConceptStore
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import PRESETS, initial_noise, make_plan
 

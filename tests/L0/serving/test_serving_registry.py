@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fake_runners import GRAPHSET
 
+from serving.concepts.registry import MAX_VERSIONS, Registry
+from serving.concepts.store import ConceptStore
 from serving.errors import ConceptNotFound, ConceptRefused, Overloaded
-from serving.registry import MAX_VERSIONS, Registry
-from serving.store import ConceptStore
 from tests.helpers.concepts import make_concept
 from vico.concept import ConceptPackage
 from vico.errors import ConceptError, VicoError
@@ -223,7 +223,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(room: Room, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "/secret")
 
-    monkeypatch.setattr("serving.store._copy_bounded", full)
+    monkeypatch.setattr("serving.concepts.store._copy_bounded", full)
     with pytest.raises(Overloaded, match="no room"):
         room.registry.resolve("toy")
     monkeypatch.undo()

@@ -14,10 +14,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from serving.concepts.registry import Registry
+from serving.concepts.store import ConceptStore
 from serving.errors import InvalidField, ServingError
 from serving.fields import RawArray
 from serving.loop import EngineLoop
-from serving.registry import Registry
 from serving.report import StageReport
 from serving.request import GenerateRequest
 from serving.runner import Feeds, Results
@@ -27,7 +28,6 @@ from serving.stages.stage import bytes_tensor, text_tensor
 from serving.stages.text_encoder import TextEncoderStage
 from serving.stages.unet_loop import UnetLoopStage
 from serving.stages.vae_decoder import VaeDecoderStage, encode_image, to_pixels
-from serving.store import ConceptStore
 from tests.helpers.concepts import make_concept
 from vico.errors import PromptError, VicoError
 from vico.sampling import initial_noise

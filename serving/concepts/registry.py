@@ -11,9 +11,9 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
+from serving.concepts.store import ConceptStore
 from serving.errors import ConceptNotFound, ConceptRefused, Overloaded
 from serving.report import Notice
-from serving.store import ConceptStore
 from vico.concept import ConceptPackage, GraphSet, ReferenceContext, validate_concept_id
 from vico.errors import ConceptError, VicoError
 

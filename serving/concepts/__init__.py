@@ -1,0 +1,1 @@
+"""Concepts: where their packages come from, what is kept of them, what the operator wishes."""
