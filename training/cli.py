@@ -40,6 +40,15 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint of the same run.")] = False,
     device: Annotated[DeviceChoice, typer.Option(help="Where to train.")] = DeviceChoice.AUTO,
     mixed_precision: Annotated[PrecisionChoice, typer.Option(help="no = float32.")] = PrecisionChoice.NO,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Evaluate; write the package only if its identity beats the plain base's.")
+    ] = False,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Photos of the thing that are not trained on, for --gate.")
+    ] = None,
+    encoders: Annotated[
+        str | None, typer.Option(help="For --gate: of efficientnet-lite2, dinov2-saliency, clip=FOLDER, dino=FOLDER.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the photos, and consent of whoever is in them.")] = "",
 ) -> None:
     """Train a concept from photos: writes a concept package and, beside it, a report to open in a browser."""
@@ -52,6 +61,8 @@ def train(
     if out.suffix != ".safetensors":
         raise TrainingError("out", f"{out.name} is not a concept package", "a name that ends in .safetensors")
 
+    from training.evaluation.chosen import parse_choice
+    from training.gate import Gate
     from training.job import TrainingJob
     from training.run import run_training
 
@@ -69,4 +80,8 @@ def train(
         mixed_precision=mixed_precision.value,
         licence=licence,
     )
-    run_training(job, Console())
+    accept = None
+    if gate:
+        accept = Gate(job, held_out, parse_choice(encoders))
+        accept.require_ready()
+    run_training(job, Console(), accept)

@@ -41,6 +41,11 @@ class TrainingJob:
         return self.out.with_suffix(".train")
 
     @property
+    def candidate(self) -> Path:
+        """The package while it is judged."""
+        return self.work_folder / self.out.name
+
+    @property
     def report(self) -> Path:
         """The report, beside the package."""
         return self.out.with_suffix(".html")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -12,7 +14,7 @@ from training.job import Run
 from training.masks import mask_pictures
 from training.recipe import to_dict
 from training.report import Captioned, png_bytes, write_report
-from vico.concept import Manifest, image_attention_key, write_package
+from vico.concept import Manifest, image_attention_key, read_package, write_package
 from vico.pipeline import PictureRequest, generate
 
 _PREVIEW = (64, 64)
@@ -40,10 +42,17 @@ def draw_validation(run: Run, step: int) -> None:
         captioned.picture.save(folder / f"step-{step:06d}-{i}.png")
 
 
-def write_outcome(run: Run, progress: Progress) -> str:
-    """Write the concept package and its report; returns the concept's digest."""
+Accept = Callable[[Path], None]
+"""Judges a package that is written but not yet in its place, may write into it, and raises to keep it from there."""
+
+
+def write_outcome(run: Run, progress: Progress, accept: Accept | None = None) -> str:
+    """Write the concept package and its report; returns the concept's digest.
+
+    What `accept` refuses stays in the run's folder beside the checkpoints, and what was at `out` before stays there.
+    """
     pictures = sample_pictures(run)
-    digest = write_package(run.job.out, _manifest(run, progress, pictures[0].picture), _tensors(run))
+    digest = _write_package(run, _manifest(run, progress, pictures[0].picture), accept)
     write_report(
         run.job.report,
         f"Concept {run.job.concept_id}",
@@ -56,6 +65,17 @@ def write_outcome(run: Run, progress: Progress) -> str:
         },
     )
     return digest
+
+
+def _write_package(run: Run, manifest: Manifest, accept: Accept | None) -> str:
+    if accept is None:
+        return write_package(run.job.out, manifest, _tensors(run))
+    candidate = run.job.candidate
+    candidate.parent.mkdir(parents=True, exist_ok=True)
+    write_package(candidate, manifest, _tensors(run))
+    accept(candidate)
+    candidate.replace(run.job.out)
+    return read_package(run.job.out).digest
 
 
 def _manifest(run: Run, progress: Progress, picture: Image.Image) -> Manifest:

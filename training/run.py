@@ -15,7 +15,7 @@ from rich.console import Console
 from training.errors import TrainingError
 from training.job import Run, TrainingJob
 from training.loop import RunSettings, train_concept
-from training.outcome import draw_validation, write_outcome
+from training.outcome import Accept, draw_validation, write_outcome
 from training.photos import Photo, load_photos
 from training.recipe import Recipe, to_dict
 from training.setup import set_up
@@ -23,13 +23,14 @@ from vico.base import Base, load_base
 from vico.concept import validate_concept_id
 
 
-def run_training(job: TrainingJob, console: Console) -> str:
+def run_training(job: TrainingJob, console: Console, accept: Accept | None = None) -> str:
     """Train, write the package and its report; returns the concept's digest.
 
     Nothing is written beside checkpoints and validation pictures until the end, and then whole files only.
 
     Raises:
-        VicoError: whatever was refused, by field: base, photos, init word, id, recipe, resume, device, loss.
+        VicoError: whatever was refused, by field: base, photos, init word, id, recipe, resume, device, loss; and what
+            `accept` raises.
     """
     validate_concept_id(job.concept_id)
     accelerator = _accelerator(job)
@@ -42,7 +43,7 @@ def run_training(job: TrainingJob, console: Console) -> str:
     )
     if not accelerator.is_main_process:
         return ""
-    digest = write_outcome(run, progress)
+    digest = write_outcome(run, progress, accept)
     console.print(f"wrote {job.out} and {job.report}", highlight=False)
     return digest
 

@@ -1,4 +1,4 @@
-"""Which encoders and which text judge an evaluation uses."""
+"""Which suite, encoders and text judge an evaluation uses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from training.evaluation.encoder import Encoder, EncoderError
 from training.evaluation.scorer import TextJudge
+from training.evaluation.suite import Suite, load_suite
+from training.evaluation.text import JUDGE, load_toy_judge
 from vico.base import Base
 
 DEFAULT = ("efficientnet-lite2", "dinov2-saliency")
@@ -67,6 +69,11 @@ def default_encoders() -> Sequence[Encoder]:
     return load_encoders(parse_choice(None))
 
 
+def default_suite(base: Path) -> Suite:
+    """toy for a base folder with the toy world's judge in it, else sd."""
+    return load_suite("toy" if (base / JUDGE).is_file() else "sd")
+
+
 def load_text_judge(base: Base, choice: Choice, init_word: str) -> TextJudge:
     """CLIP-T where CLIP is at hand, else the toy judge in the base's folder.
 
@@ -77,6 +84,4 @@ def load_text_judge(base: Base, choice: Choice, init_word: str) -> TextJudge:
         from training.evaluation.clip import ClipTextJudge
 
         return ClipTextJudge(choice.folders["clip"], init_word)
-    from training.evaluation.text import load_toy_judge
-
     return load_toy_judge(base.path)

@@ -39,12 +39,12 @@ def evaluate(
     from rich.markdown import Markdown
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from training.evaluation.chosen import parse_choice
+    from training.evaluation.chosen import default_suite, parse_choice
     from training.evaluation.evaluate import EvaluationJob, run_evaluation
     from training.evaluation.page import figures, table
     from training.evaluation.suite import load_suite
 
-    chosen = load_suite(suite or ("toy" if (base / "judge.safetensors").is_file() else "sd"))
+    chosen = load_suite(suite) if suite else default_suite(base)
     job = EvaluationJob(base, concept, photos, held_out, chosen, parse_choice(encoders), out, gate)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=json) as progress:

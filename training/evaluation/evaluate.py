@@ -25,7 +25,7 @@ from training.evaluation.subject import (
 )
 from training.evaluation.suite import Suite
 from vico.base import Base, load_base
-from vico.concept import ConceptPackage, Manifest, read_package, write_package
+from vico.concept import ConceptPackage, read_package, write_package
 from vico.loaded_concept import load_concept
 
 
@@ -62,7 +62,7 @@ def run_evaluation(job: EvaluationJob, on_picture: Callable[[Drawn], None] | Non
     """
     package = _read(job.concept)
     base = load_base(job.base, job.device)
-    gallery = load_gallery(package.manifest, job.photos, job.held_out, base.default_size)
+    gallery = load_gallery(package.manifest.id, package.manifest.init_word, job.photos, job.held_out, base.default_size)
     encoders = load_encoders(job.choice)
     judge = load_text_judge(base, job.choice, gallery.subject.init_word)
     evaluation = evaluate_package(base, package, gallery, job.suite, encoders, judge, job.out, on_picture)
@@ -119,7 +119,7 @@ def evaluate_package(
     return evaluation
 
 
-def load_gallery(manifest: Manifest, photos: Path, held_out: Path | None, size: int) -> Gallery:
+def load_gallery(concept_id: str, init_word: str, photos: Path, held_out: Path | None, size: int) -> Gallery:
     """What `--photos` and `--held-out` name.
 
     `photos` is a folder with an index (the concept's id says which subject), one subject's folder beside an index, or
@@ -129,7 +129,7 @@ def load_gallery(manifest: Manifest, photos: Path, held_out: Path | None, size: 
         SubjectError: the index does not know the concept.
         PhotoError: a folder or photo that cannot be used.
     """
-    for folder, subject_id in ((photos, manifest.id), (photos.resolve().parent, photos.resolve().name)):
+    for folder, subject_id in ((photos, concept_id), (photos.resolve().parent, photos.resolve().name)):
         if held_out is None and (folder / INDEX).is_file():
             subjects = load_subjects(folder, size)
             for subject in subjects:
@@ -137,7 +137,7 @@ def load_gallery(manifest: Manifest, photos: Path, held_out: Path | None, size: 
                     return Gallery(subject, subjects, folder)
             known = ", ".join(subject.id for subject in subjects)
             raise SubjectError("photos", f"{INDEX} does not know {subject_id!r}", f"{known}, or --held-out as well")
-    subject = plain_subject(manifest.id, manifest.init_word, photos, held_out, size)
+    subject = plain_subject(concept_id, init_word, photos, held_out, size)
     return Gallery(subject, (subject,), None)
 
 

@@ -79,7 +79,6 @@ def test_the_gate_leaves_the_package_alone(job: EvaluationJob, monkeypatch: pyte
 
 
 def test_gallery_by_id_by_folder_and_plain(job: EvaluationJob, tmp_path: Path) -> None:
-    manifest = read_package(job.concept).manifest
     for name in ("toy", "cup"):
         make_photos(tmp_path / "index" / name / "train", 2)
     entries = [
@@ -87,11 +86,11 @@ def test_gallery_by_id_by_folder_and_plain(job: EvaluationJob, tmp_path: Path) -
         for name in ("toy", "cup")
     ]
     (tmp_path / "index" / "concepts.json").write_text(json.dumps(entries))
-    assert load_gallery(manifest, tmp_path / "index", None, 32).subject.id == "toy"
-    assert load_gallery(manifest, tmp_path / "index" / "cup", None, 32).subject.id == "cup"
-    assert len(load_gallery(manifest, job.photos, job.held_out, 32).subjects) == 1
+    assert load_gallery("toy", "dog", tmp_path / "index", None, 32).subject.id == "toy"
+    assert load_gallery("toy", "dog", tmp_path / "index" / "cup", None, 32).subject.id == "cup"
+    assert len(load_gallery("toy", "dog", job.photos, job.held_out, 32).subjects) == 1
     with pytest.raises(SubjectError, match="toy, cup"):
-        load_gallery(replace(manifest, id="other"), tmp_path / "index", None, 32)
+        load_gallery("other", "dog", tmp_path / "index", None, 32)
 
 
 @pytest.mark.parametrize("text", ["", "resnet", "clip", "clip=", "dinov2-saliency=x", "clip=a,clip=b"])
