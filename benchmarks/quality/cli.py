@@ -11,13 +11,17 @@ from rich.markdown import Markdown
 
 from benchmarks.quality.pair import Pair, Setting
 from benchmarks.quality.plan import ABLATIONS, TUNING, ablation_pairs, comparison_pairs, load_ablations
+from benchmarks.quality.records import write_records
 from benchmarks.quality.report import Scored, score_pairs, write_report
 from benchmarks.quality.scoring import make_scorer, read_subjects
 from benchmarks.quality.store import Store
+from benchmarks.quality.strength import CONCEPTS, STRENGTHS, plot, run_strengths, strength_pairs, strength_table
 from benchmarks.quality.tables import comparison_table
-from benchmarks.quality.texts import ablation_text, comparison_text
+from benchmarks.quality.texts import ablation_text, comparison_text, strength_text
 from benchmarks.quality.tune import parse_changes, tuning_pairs
 from benchmarks.quality.work import pool, run_pairs
+from training.baselines.methods import PLAIN
+from vico.concept.atomic import write_atomically
 
 ROOT = Path(__file__).parents[2]
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -26,7 +30,10 @@ console = Console()
 Base = Annotated[Path, typer.Option(help="Base: a diffusers folder.")]
 Photos = Annotated[Path, typer.Option(help="Folder with concepts.json and photos.")]
 SuiteName = Annotated[str, typer.Option(help="Prompt suite: a shipped one or a .toml file.")]
-Seconds = Annotated[float, typer.Option(min=0, help="Training time that every method has: CPU seconds of one thread, or wall-clock ones with CUDA.")]
+Seconds = Annotated[
+    float,
+    typer.Option(min=0, help="Training time of every method: CPU seconds of a thread, or wall-clock with CUDA."),
+]
 Seed = Annotated[int, typer.Option(min=0)]
 Work = Annotated[Path, typer.Option(help="Folder of finished pairs.")]
 Out = Annotated[Path, typer.Option(help="Folder of the report.")]
@@ -100,6 +107,30 @@ def ablate(
     scored = _score(pairs, Store(work))
     write_report(out, "quality-ablations", scored, read_subjects(setting), ablation_text(pairs))
     console.print(Markdown(comparison_table(scored.records, scored.records[0].method)))
+
+
+@app.command()
+def strength(
+    concepts: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(CONCEPTS),
+    base: Base = BASE,
+    photos: Photos = PHOTOS,
+    suite: SuiteName = SUITE,
+    seconds: Seconds = SECONDS,
+    seed: Seed = 0,
+    work: Work = WORK,
+    processes: Processes = 2,
+    out: Out = ROOT / "docs",
+) -> None:
+    """Train `vico` once a concept and draw the suite at every strength; writes strength.json, .md and .png."""
+    pairs = strength_pairs(Setting(base, photos, suite, seconds, seed), _listed(concepts))
+    run_pairs([pair for pair in pairs if pair.method == PLAIN], Store(work), console, pool(processes))
+    last = [pair for pair in pairs if pair.image_guidance == STRENGTHS[-1]]
+    run_pairs(last, Store(work), console, pool(processes), run_strengths)
+    records = _score(pairs, Store(work)).records
+    write_records(out / "strength.json", records)
+    write_atomically(out / "strength.png", plot(records))
+    write_atomically(out / "strength.md", strength_text(pairs, strength_table(records)).encode())
+    console.print(Markdown(strength_table(records)))
 
 
 @app.command()

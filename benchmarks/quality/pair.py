@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,15 @@ class Pair:
     setting: Setting
     overrides: Mapping[str, Any] = field(default_factory=dict)  # of the method's recipe
     photos: int | None = None  # only the first so many training photos
+    image_guidance: float | None = None  # where it is not the suite's
 
     @property
     def suite(self) -> Suite:
         """The prompts that are drawn."""
-        return load_suite(self.setting.suite)
+        suite = load_suite(self.setting.suite)
+        if self.image_guidance is None:
+            return suite
+        return replace(suite, settings=replace(suite.settings, image_guidance=self.image_guidance))
 
     def make(self) -> Method:
         """The method with its recipe.

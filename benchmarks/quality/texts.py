@@ -40,6 +40,17 @@ def ablation_text(pairs: Sequence[Pair]) -> str:
     return "\n\n".join([title, command, _conditions(pairs), "\n".join(rows)])
 
 
+def strength_text(pairs: Sequence[Pair], table: str) -> str:
+    """The whole page of strengths."""
+    concepts = list(dict.fromkeys(pair.concept for pair in pairs))
+    command = f"`python -m benchmarks.quality strength` prints this page. Concepts: {', '.join(concepts)}."
+    reading = """\
+`image_guidance` scales what the image attention adds: 0 is plain Stable Diffusion with the learned word, 1 is as
+trained. *Gap closed*: 0 % is the init word drawn by the plain base, 100 % is real photos of the thing."""
+    title = "# Strength of a concept"
+    return "\n\n".join([title, command, _conditions(pairs), reading, table, "![by concept](strength.png)"]) + "\n"
+
+
 def _conditions(pairs: Sequence[Pair]) -> str:
     pair = next((pair for pair in pairs if pair.method != PLAIN), pairs[0])
     suite, setting = pair.suite, pair.setting

@@ -27,8 +27,8 @@ from vico.base import Base, load_base
 def run_pair(pair: Pair, folder: Path) -> Facts:
     """Train, draw the suite, save; returns the facts. The key is taken first: what changes meanwhile makes it stale."""
     key, method = key_of(pair), pair.make()
-    base = _base(pair.setting.base)
-    subject = _subject(pair, base.default_size)
+    base = base_at(pair.setting.base)
+    subject = subject_of(pair, base.default_size)
     trained = method.train(base, subject, pair.setting.seed, pair.setting.seconds)
     started = time.monotonic()
     drawn = draw_suite(trained.maker, pair.suite)
@@ -97,11 +97,13 @@ def _one_thread() -> None:
 
 
 @lru_cache(maxsize=1)
-def _base(folder: Path) -> Base:
+def base_at(folder: Path) -> Base:
+    """A base, read once a process."""
     return load_base(folder)
 
 
-def _subject(pair: Pair, size: int) -> Subject:
+def subject_of(pair: Pair, size: int) -> Subject:
+    """The pair's concept with the photos that it may see, at `size` pixels."""
     subject = next(s for s in _subjects(pair.setting.photos, size) if s.id == pair.concept)
     return replace(subject, train=subject.train[: pair.photos])
 

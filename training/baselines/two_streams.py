@@ -12,6 +12,17 @@ from training.evaluation.subject import Subject
 from training.recipe import Recipe, to_dict
 from training.setup import set_up
 from vico.base import Base
+from vico.loaded_concept import LoadedConcept
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A concept, and as in `Trained` what it cost."""
+
+    concept: LoadedConcept
+    seconds: float
+    steps: int
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,12 @@ class TwoStreams:
 
     def train(self, base: Base, subject: Subject, seed: int, seconds: float) -> Trained:
         """Learn `subject.train` with the reference stream; see `Method`."""
+        learned = self.learn(base, subject, seed, seconds)
+        maker = concept_maker(base, learned.concept, self.settings)
+        return Trained(maker, learned.seconds, learned.steps, learned.parameters)
+
+    def learn(self, base: Base, subject: Subject, seed: int, seconds: float) -> Learned:
+        """The same for whoever draws the concept in more ways than one."""
         recipe, watch = self.recipe_, Stopwatch(seconds)
         trainer, latents = set_up(base, recipe, subject.train, subject.init_word, seed=seed)
         steps = 0
@@ -43,4 +60,4 @@ class TwoStreams:
         )
         seconds = watch.seconds
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-        return Trained(concept_maker(base, concept, self.settings), seconds, steps, parameters)
+        return Learned(concept, seconds, steps, parameters)
