@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from serving.command import HOST, Ports
-from serving.config import MIB, ServingConfig
+from serving.config import MIB, ServingConfig, registry_place
 from serving.launcher import Server
 
 
@@ -27,7 +27,7 @@ class Device(StrEnum):
 
 def serve(
     graphs: Annotated[Path, typer.Option(help="Folder made by `vico export`.")],
-    registry: Annotated[Path, typer.Option(help="Folder of concept packages; new files count at once.")],
+    registry: Annotated[str, typer.Option(help="Folder of concept packages (new files count at once), or a URL.")],
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8001,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8002,
     device: Annotated[Device, typer.Option(help="What the graphs run on.")] = Device.CPU,
@@ -37,13 +37,17 @@ def serve(
     slots: Annotated[int, typer.Option(min=1, max=64, help="Concepts resident on the device.")] = 8,
     host_mib: Annotated[int, typer.Option(min=1, help="Concept packages in host memory.")] = 2048,
     reference_mib: Annotated[int, typer.Option(min=1, help="Reference features in host memory.")] = 2048,
+    registry_seconds: Annotated[float, typer.Option(min=0.1, help="Between looks at a registry's URL.")] = 5,
+    require_signature: Annotated[
+        Path | None, typer.Option(help="Public key (PEM): packages that it did not sign are refused.")
+    ] = None,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds to load the graphs.")] = 600,
     verbose: Annotated[bool, typer.Option(help="Pass on all of Triton's log.")] = False,
 ) -> None:
     """Serve concepts over gRPC with Triton, on this machine's loopback; ends on SIGTERM or Ctrl-C."""
     config = ServingConfig(
         graphs,
-        registry,
+        registry_place(registry),
         provider=device.value,
         threads=threads,
         max_lanes=max_lanes,
@@ -51,6 +55,8 @@ def serve(
         slots=slots,
         host_bytes=host_mib * MIB,
         reference_bytes=reference_mib * MIB,
+        registry_seconds=registry_seconds,
+        signature_key=require_signature,
     )
     exit_on_signals()
     with Server(config, Ports(grpc_port, metrics_port), start_timeout, verbose) as server:

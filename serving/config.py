@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import LaunchError
+from serving.scheduling import Batching
 
 VARIABLE = "VICO_SERVING"
 MIB = 2**20
@@ -20,8 +21,8 @@ class ServingConfig:
 
     graphs: Path
     """The graph set."""
-    registry: Path
-    """The folder of concept packages, `<id>.safetensors`."""
+    registry: Path | str
+    """The folder of concept packages, `<id>.safetensors`, or the URL of one."""
     store: Path = Path()
     """Verified copies of packages by digest, private to this server; set by the launcher."""
     secret: str = ""
@@ -34,6 +35,12 @@ class ServingConfig:
     """Pictures in the running batch."""
     max_queue: int = 64
     """Pictures that may wait beyond those in the running batch."""
+    max_client_queue: int = 32
+    """The same for one client that has a name."""
+    max_rows: int = 0
+    """Denoiser rows of one step: a picture with guidance has two; 0 = two for each of `max_lanes`."""
+    batching: Batching = "in_flight"
+    """`request`: a batch is formed once and run to its end, for comparison."""
     slots: int = 8
     """Concepts resident on the device."""
     host_bytes: int = 2048 * MIB
@@ -44,6 +51,10 @@ class ServingConfig:
     """Reference features in host memory."""
     context_bytes: int = 64 * MIB
     """Text contexts in host memory."""
+    registry_seconds: float = 5.0
+    """Between two looks at a registry that is no folder, and at the operator's wishes."""
+    signature_key: Path | None = None
+    """Public key that every package must be signed with; None = unsigned ones are taken."""
     lookahead: int = 8
     """Timesteps of reference features computed in one batch ahead of the loop."""
 
@@ -62,11 +73,25 @@ class ServingConfig:
         if text is None:
             raise LaunchError(VARIABLE, "is not set", "a server started by `vico serve`")
         fields: dict[str, Any] = json.loads(text)
-        for name in ("graphs", "registry", "store"):
+        for name in ("graphs", "store"):
             fields[name] = Path(fields[name])
+        fields["registry"] = registry_place(fields["registry"])
+        fields["signature_key"] = fields["signature_key"] and Path(fields["signature_key"])
         return ServingConfig(**fields)
 
     def launched(self, store: Path, secret: str) -> ServingConfig:
         """The same for one start of the server; folders absolute, as Triton runs the stages in folders of their own."""
-        folders = {"graphs": self.graphs.resolve(), "registry": self.registry.resolve(), "store": store.resolve()}
-        return replace(self, **folders, secret=secret)  # type: ignore[arg-type]
+        registry = self.registry.resolve() if isinstance(self.registry, Path) else self.registry
+        return replace(
+            self,
+            graphs=self.graphs.resolve(),
+            registry=registry,
+            store=store.resolve(),
+            signature_key=self.signature_key and self.signature_key.resolve(),
+            secret=secret,
+        )
+
+
+def registry_place(text: str) -> Path | str:
+    """A folder, or a URL as it is: a path would lose one of its slashes."""
+    return text if "://" in text else Path(text)

@@ -50,6 +50,18 @@ class Overloaded(ServingError):  # noqa: N818
     status = Status.RESOURCE_EXHAUSTED
 
 
+class RegistryUnreachable(ServingError):  # noqa: N818
+    """The registry cannot be asked; what was loaded before goes on."""
+
+    status = Status.UNAVAILABLE
+
+
+class ConceptLoading(ServingError):  # noqa: N818
+    """The concept is on its way; the same request succeeds in a moment."""
+
+    status = Status.UNAVAILABLE
+
+
 class ShuttingDown(ServingError):  # noqa: N818
     """The server takes nothing more."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from serving.concepts.opening import open_source
+from serving.concepts.signature import open_policy
 from serving.config import ServingConfig
 from serving.errors import LaunchError
 from serving.targets import graph_file
@@ -14,7 +16,7 @@ def check_folders(config: ServingConfig) -> list[str]:
     Raises:
         GraphSetError: the graph set is absent or malformed.
         GraphError: a graph is absent in the form that the device runs.
-        LaunchError: the tokenizer, the model repository or the registry is absent.
+        LaunchError: the tokenizer, the model repository or the registry is absent, or a key for signatures is none.
     """
     graphset = read_graphset(config.graphs)
     if not (config.graphs / "tokenizer.json").is_file():
@@ -24,6 +26,6 @@ def check_folders(config: ServingConfig) -> list[str]:
     models = sorted(path.parent.name for path in (config.graphs / "models").glob("*/config.pbtxt"))
     if "vico" not in models:
         raise LaunchError("graphs", "no model repository in the folder", "a folder made by `vico export`")
-    if not config.registry.is_dir():
-        raise LaunchError("registry", "no such folder", "a folder of concept packages, which may be empty")
+    open_source(config.registry)
+    open_policy(config.signature_key)
     return models

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,7 @@ class Disk:
         package = read_package(self._loaded)
         self._folder = settings.work / "store"
         self._digest = package.digest
-        ConceptStore(self._folder, 0).adopt(self._loaded, lambda package: None)
+        ConceptStore(self._folder, 0).adopt(partial(shutil.copyfile, self._loaded), lambda *_: None)
 
     def prepare(self, work: str) -> Action:
         """`load`: as the engine does when a concept is not resident, verified. `read`: the file and nothing else."""

@@ -1,191 +1,175 @@
-"""The registry: a folder of `<id>.safetensors`. What a concept's name stands for right now."""
+"""The registry as requests see it: what a concept's name stands for right now."""
 
 from __future__ import annotations
 
-import os
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 from threading import Lock
 
-import numpy as np
-import numpy.typing as npt
-
-from serving.concepts.store import ConceptStore
-from serving.errors import ConceptNotFound, ConceptRefused, Overloaded
+from serving.concepts.control import Control
+from serving.concepts.control_log import ControlLog
+from serving.concepts.head import Resolved
+from serving.concepts.loading import Entry, Loader
+from serving.concepts.source import SUFFIX, VERSIONS_FOLDER, Source, package_name, unreachable, version_name
+from serving.errors import ConceptLoading, ConceptNotFound, RegistryUnreachable
 from serving.report import Notice
-from vico.concept import ConceptPackage, GraphSet, ReferenceContext, validate_concept_id
-from vico.errors import ConceptError, VicoError
+from vico.concept import validate_concept_id
+from vico.errors import VicoError
 
-MAX_VECTORS = 16
-MAX_REFERENCES = 16
-MAX_VERSIONS = 8
-"""Versions of one concept that can be asked for by digest."""
-
-_SETTLED_SECONDS = 0.1
-"""A file written so recently could change again without its times showing it."""
-
-
-@dataclass(frozen=True, eq=False)
-class ConceptHead:
-    """What the first stage must know of one version of a concept."""
-
-    digest: str
-    placeholder: str
-    token_embedding: npt.NDArray[np.float32]
-    """[V, D]"""
-    token_only: bool = False
-    """A learned word without image attention: its pictures are plain Stable Diffusion's."""
-    reference_context: ReferenceContext = "prompt"
-    """What the reference stream reads."""
-    negative_image_guidance: float = 1.0
-    """Share of the image guidance that guidance's negative half gets."""
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A name, resolved."""
-
-    head: ConceptHead
-    warnings: tuple[Notice, ...] = ()
-
-
-@dataclass
-class _Entry:
-    """What is known about one file of the folder."""
-
-    key: tuple[int, ...] = ()
-    """Identity and times of the file when it was read; another key means read again."""
-    current: ConceptHead | None = None
-    error: VicoError | None = None
-    """Why the file was refused, if it was."""
-    versions: dict[str, ConceptHead] = field(default_factory=dict)
+_ACCEPTED = "a concept in the registry, or one of its versions"
+_UNREACHABLE = Notice("registry_unreachable", "the registry cannot be reached: what was loaded before is served")
 
 
 class Registry:
-    """Concepts by name. A new or replaced file counts from the next request on; the digest, not the path, is identity.
+    """Concepts by name: `id`, `id@digest`, or an alias. The digest, not the path, is identity.
+
+    A file of a folder counts from the next request on. A file of an object store counts from the poll that sees it on,
+    once it is here: meanwhile the version before it is served. What has been loaded goes on whatever becomes of the
+    registry, until the registry itself says that it is gone.
 
     Args:
-        folder: of `<id>.safetensors`; may change at any time.
-        store: where verified copies go.
-        graphset: whose base a concept must have been trained on.
-        store_bytes: bound on the copies.
+        source: the files; may change at any time.
+        loader: brings them into the store.
     """
 
-    def __init__(self, folder: Path, store: ConceptStore, graphset: GraphSet, store_bytes: int) -> None:
-        self._folder = folder
-        self._store = store
-        self._graphset = graphset
-        self._store_bytes = store_bytes
-        self._entries: dict[str, _Entry] = {}
+    def __init__(self, source: Source, loader: Loader) -> None:
+        self._source = source
+        self._loader = loader
+        self._control = ControlLog(source)
+        self._entries: dict[str, Entry] = {}
         self._lock = Lock()
 
     def resolve(self, name: str) -> Resolved:
-        """Resolve `id` to the newest good version, or `id@digest` to exactly that one.
+        """Resolve `id` to the newest good version, `id@digest` to exactly that one, an alias to what it stands for.
 
         A file that turned bad does not take away the version that was loaded before it: that one is served, with the
         warning `concept_stale`.
 
         Raises:
-            ConceptNotFound: no such file, or no such version.
+            ConceptNotFound: no such file, no such version, or one that the operator removed.
             ConceptRefused: the file is damaged or made for another base, and no good version was loaded before.
+            ConceptLoading: it is being fetched from an object store.
+            RegistryUnreachable: the registry cannot be asked for it now.
         """
         concept_id, _, digest = name.partition("@")
         validate_concept_id(concept_id)
-        with self._lock:
-            entry = self._refreshed(concept_id)
-            if digest:
-                return Resolved(self._version(entry, concept_id, digest))
-            if entry.current is None:
-                raise _refusal(entry, f"no concept {concept_id!r}")
-            return Resolved(entry.current, _stale(entry))
+        control, notices = self.control()
+        if alias := control.aliases.get(concept_id):
+            concept_id, digest = _aliased(concept_id, digest, (alias.target, *alias.previous))
+        resolved = self._version(concept_id, digest) if digest else self._newest(concept_id)
+        if resolved.head.digest in control.removed:
+            raise ConceptNotFound("concept", f"{concept_id!r} was removed by the operator", _ACCEPTED)
+        warnings = dict.fromkeys((*notices, *resolved.warnings))
+        return replace(resolved, warnings=tuple(warnings))
 
-    def _version(self, entry: _Entry, concept_id: str, digest: str) -> ConceptHead:
-        head = entry.versions.get(digest)
-        if head is None or not self._store.touch(digest):
-            raise _refusal(entry, f"{concept_id!r} has no such version")
-        return head
-
-    def _refreshed(self, concept_id: str) -> _Entry:
-        path = self._folder / f"{concept_id}.safetensors"
+    def control(self) -> tuple[Control, tuple[Notice, ...]]:
+        """The operator's wishes as known now."""
         try:
-            key = _file_key(path)
-            entry = self._entries.setdefault(concept_id, _Entry())
-            if entry.current is not None and not self._store.touch(entry.current.digest):
-                entry.current, entry.key = None, ()
-            if entry.key != key:
-                self._reload(entry, concept_id, path, key)
-        except OSError:
-            self._entries.pop(concept_id, None)
-            raise _refusal(_Entry(), f"no concept {concept_id!r}") from None
+            control = self._control.current() if self._source.live else self._control.newest
+        except RegistryUnreachable:
+            return self._control.newest, (_UNREACHABLE,)
+        return control, () if self._source.reachable else (_UNREACHABLE,)
+
+    def poll(self) -> None:
+        """Look at an object store again, and let go of what it no longer has."""
+        self._source.poll()
+        try:
+            self._control.current()
+            present = {**self._source.names(""), **self._source.names(VERSIONS_FOLDER)}
+        except RegistryUnreachable:
+            return
+        if not self._source.reachable:
+            return
+        with self._lock:
+            for name in self._entries.keys() - present.keys():
+                del self._entries[name]
+
+    @property
+    def source(self) -> Source:
+        """The files."""
+        return self._source
+
+    @property
+    def loader(self) -> Loader:
+        """What brings them here."""
+        return self._loader
+
+    def refresh(self, name: str) -> None:
+        """Begin to load what is new about a file, as a request for it would."""
+        concept_id, _, digest = name.rpartition("/")[2].removesuffix(SUFFIX).partition("@")
+        self._current(name, concept_id, digest)
+
+    def entries(self) -> dict[str, Entry]:
+        """What is known by file name; for reports."""
+        with self._lock:
+            return dict(self._entries)
+
+    def _newest(self, concept_id: str) -> Resolved:
+        entry = self._current(package_name(concept_id), concept_id, "")
+        if entry is None:
+            raise _absent(concept_id)
+        return _resolved(entry)
+
+    def _version(self, concept_id: str, digest: str) -> Resolved:
+        kept = self._current(version_name(concept_id, digest), concept_id, digest)
+        if kept is not None:
+            return _resolved(kept)
+        entry = self._current(package_name(concept_id), concept_id, "")
+        head = entry.versions.get(digest) if entry else None
+        if head is not None and self._loader.store.touch(digest):
+            return Resolved(head)
+        if entry is None:
+            raise _absent(concept_id)
+        if entry.error is not None:
+            raise entry.error.with_traceback(None)
+        raise ConceptNotFound("concept", f"{concept_id!r} has no such version", _ACCEPTED)
+
+    def _current(self, name: str, concept_id: str, digest: str) -> Entry | None:
+        """What is known of a file, brought up to date as far as that may take; None if there is no such file."""
+        try:
+            stamps = self._loader.stamps(name)
+        except RegistryUnreachable as error:
+            entry = self._entries.get(name)
+            if entry is None or entry.current is None or not self._loader.kept(entry.current):
+                raise
+            return replace(entry, error=error)
+        if stamps is None:
+            if not self._source.reachable:
+                raise unreachable()
+            with self._lock:
+                self._entries.pop(name, None)
+            return None
+        with self._lock:
+            entry = self._entries.setdefault(name, Entry(name, concept_id, digest))
+        self._loader.bring_up_to_date(entry, stamps)
         return entry
 
-    def _reload(self, entry: _Entry, concept_id: str, path: Path, key: tuple[int, ...]) -> None:
-        try:
-            package = self._store.adopt(path, self._check)
-        except ConceptError as error:
-            entry.error = ConceptRefused("concept", f"{concept_id!r}: {error.problem}", error.accepted)
-        except Overloaded as error:
-            entry.error, key = error, ()
-        else:
-            head = _head(package)
-            entry.current, entry.error = head, None
-            entry.versions.pop(head.digest, None)
-            entry.versions = dict([*entry.versions.items(), (head.digest, head)][-MAX_VERSIONS:])
-            self._store.trim(self._store_bytes)
-        entry.key = key if _file_key(path) == key and _settled(key) else ()
 
-    def _check(self, package: ConceptPackage) -> None:
-        """A package may be whole and still not fit this server's graphs."""
-        package.require_base(self._graphset.base_digest)
-        if not package.manifest.token_only and package.manifest.sites != self._graphset.sites:
-            raise ConceptError("concept", "its sites are not those of the base", "a concept trained on this base")
-        vectors, width = package.token_embedding.shape
-        if vectors > MAX_VECTORS or width != self._graphset.context_width:
-            wanted = f"1 to {MAX_VECTORS} vectors of width {self._graphset.context_width}"
-            raise ConceptError("concept", f"its token embedding is {vectors} x {width}", wanted)
-        if package.manifest.token_only:
-            return
-        count, _, height, width = package.references.shape
-        multiple = self._graphset.size_multiple // self._graphset.vae_factor
-        limit = self._graphset.max_size // self._graphset.vae_factor
-        if count > MAX_REFERENCES or height % multiple or width % multiple or max(height, width) > limit:
-            wanted = f"at most {MAX_REFERENCES}, sides a multiple of {multiple} up to {limit}"
-            raise ConceptError("concept", f"its references are {count} of {height} x {width}", wanted)
+def _aliased(name: str, digest: str, targets: tuple[str, ...]) -> tuple[str, str]:
+    """Id and digest of the version that an alias stands for, or of one that it stood for, asked for by digest."""
+    target = next((target for target in targets if target.endswith(f"@{digest}")), None) if digest else targets[0]
+    if target is None:
+        raise ConceptNotFound("concept", f"{name!r} has no such version", _ACCEPTED)
+    concept_id, _, wanted = target.partition("@")
+    return concept_id, wanted
 
 
-def _head(package: ConceptPackage) -> ConceptHead:
-    manifest, embedding = package.manifest, package.token_embedding.astype(np.float32)
-    return ConceptHead(
-        package.digest,
-        manifest.placeholder,
-        embedding,
-        manifest.token_only,
-        manifest.reference_context,
-        manifest.negative_image_guidance,
-    )
+def _absent(concept_id: str) -> ConceptNotFound:
+    return ConceptNotFound("concept", f"no concept {concept_id!r}", _ACCEPTED)
 
 
-def _stale(entry: _Entry) -> tuple[Notice, ...]:
-    if entry.error is None:
+def _resolved(entry: Entry) -> Resolved:
+    if entry.current is None:
+        if entry.error is None:
+            raise ConceptLoading("concept", f"{entry.concept_id!r} is being fetched", "the same request in a moment")
+        # an exception that is raised again and again would otherwise gather tracebacks for ever
+        raise entry.error.with_traceback(None)
+    return Resolved(entry.current, _notices(entry.error))
+
+
+def _notices(error: VicoError | None) -> tuple[Notice, ...]:
+    if error is None:
         return ()
-    problem = f"the newest file is refused, the version before it is served: {entry.error.problem}"
+    if isinstance(error, RegistryUnreachable):
+        return (_UNREACHABLE,)
+    problem = f"the newest file is refused, the version before it is served: {error.problem}"
     return (Notice("concept_stale", problem),)
-
-
-def _refusal(entry: _Entry, absent: str) -> VicoError:
-    """Why a file was refused; without such a reason, that the concept is not there."""
-    if entry.error is None:
-        return ConceptNotFound("concept", absent, "a concept in the registry, or one of its versions")
-    # an exception that is raised again and again would otherwise gather tracebacks for ever
-    return entry.error.with_traceback(None)
-
-
-def _file_key(path: Path) -> tuple[int, ...]:
-    status = os.stat(path)  # noqa: PTH116 - one call, all fields
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _settled(key: tuple[int, ...]) -> bool:
-    """Whether a later change of the file must show in its times; a time in the future is another clock's."""
-    return bool(key) and abs(time.time() - max(key[3:]) / 1e9) > _SETTLED_SECONDS

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from serving.cache import ByteLRU
 from serving.errors import ConceptNotFound, Overloaded
 from vico.concept import ConceptPackage, read_package
-from vico.errors import ConceptError
 
-MAX_PACKAGE_BYTES = 2 * 2**30
 IN_USE_SECONDS = 600
-"""A version that a request resolved to within this time is never evicted from disk."""
+"""A version that a request resolved to within this time is never evicted from disk: the later stages, which read it
+when they take the request over, must find it."""
 
-_CHUNK_BYTES = 2**20
+
+@dataclass(frozen=True)
+class StoreUse:
+    """What the store holds."""
+
+    versions: int
+    disk_bytes: int
+    host_versions: int
+    host_bytes: int
+    max_host_bytes: int
 
 
 class ConceptStore:
@@ -27,6 +34,10 @@ class ConceptStore:
 
     A registry's files may be replaced, truncated or removed at any moment. A copy is not: a request that resolved to a
     digest finds the same bytes in every stage, and no process maps a file that may shrink under it.
+
+    Args:
+        folder: private to this server.
+        host_bytes: bound on the packages that this process keeps in memory.
     """
 
     def __init__(self, folder: Path, host_bytes: int) -> None:
@@ -34,19 +45,29 @@ class ConceptStore:
         self._host: ByteLRU[str, ConceptPackage] = ByteLRU(host_bytes, lambda package: package.size_bytes)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def adopt(self, source: Path, check: Callable[[ConceptPackage], None]) -> ConceptPackage:
-        """Copy the file at `source`, verify the copy, keep it under its digest if `check` lets it pass.
+    @property
+    def folder(self) -> Path:
+        """Where the copies are."""
+        return self._folder
+
+    def adopt(self, fetch: Callable[[Path], None], check: Callable[[ConceptPackage, Path], None]) -> ConceptPackage:
+        """Take over what `fetch` writes: verify the copy, keep it under its digest if `check` lets it pass.
+
+        Whatever goes wrong, nothing of it stays in the folder.
+
+        Args:
+            fetch: writes a new file at the path that it gets.
+            check: of the verified package and its file; raises what it has against them.
 
         Raises:
-            ConceptError: not a regular file, too large, torn, altered, malformed, or refused by `check`.
-            Overloaded: the store's disk is full.
-            FileNotFoundError: there is no such file.
+            ConceptError: torn, altered or malformed; or what `fetch` and `check` raise.
         """
         partial = self._folder / f".{secrets.token_hex(8)}.partial"
         try:
-            _copy(source, partial)
+            fetch(partial)
             package = read_package(partial)
-            check(package)
+            check(package, partial)
+            _mark_used(partial)
             partial.replace(self._path(package.digest))
         finally:
             partial.unlink(missing_ok=True)
@@ -71,55 +92,91 @@ class ConceptStore:
     def touch(self, digest: str) -> bool:
         """Mark a version as used now; False if it is not kept."""
         try:
-            os.utime(self._path(digest))
+            _mark_used(self._path(digest))
         except FileNotFoundError:
             return False
         return True
 
-    def trim(self, max_bytes: int) -> None:
-        """Delete what was used longest ago until the folder holds at most `max_bytes`, but nothing used recently."""
-        kept = sorted((entry.stat().st_mtime, entry) for entry in self._folder.glob("*.safetensors"))
-        total = sum(entry.stat().st_size for _, entry in kept)
-        for used, entry in kept:
-            if total <= max_bytes or time.time() - used < IN_USE_SECONDS:
-                return
-            total -= entry.stat().st_size
-            entry.unlink()
+    def warm(self, digest: str) -> None:
+        """Bring a version into host memory if nothing else must leave for it; raises what `open` does."""
+        if digest not in self._host and self._host.room_bytes >= self._size(digest):
+            self.open(digest)
+
+    def held(self) -> tuple[str, ...]:
+        """Digests in host memory."""
+        return tuple(sorted(self._host.keys()))
+
+    def pin(self, digests: Collection[str]) -> None:
+        """These versions, and no others, stay in host memory once they are there."""
+        self._host.pin(digests)
+
+    def evict(self, digest: str) -> None:
+        """Drop a version from host memory, unless it is pinned there."""
+        self._host.drop(digest)
+
+    def trim(self, max_bytes: int, pinned: Collection[str] = ()) -> None:
+        """Delete what was used longest ago until the folder holds at most `max_bytes`.
+
+        What was used within `IN_USE_SECONDS` and what is in `pinned` stays.
+
+        Raises:
+            Overloaded: that is more than `max_bytes`.
+        """
+        kept = sorted((entry.stat().st_mtime, entry, entry.stat().st_size) for entry in self._copies())
+        total = sum(size for _, _, size in kept)
+        for used, entry, size in kept:
+            if total > max_bytes and entry.stem not in pinned and not _in_use(used):
+                total -= size
+                entry.unlink(missing_ok=True)
+        if total > max_bytes:
+            raise Overloaded("concept", "no room to load it now", "a request without it, or a later one")
+
+    def discard(self, digest: str) -> None:
+        """Delete a version that nothing has used for `IN_USE_SECONDS`."""
+        self._host.drop(digest)
+        path = self._path(digest)
+        if path.exists() and not _in_use(path.stat().st_mtime):
+            path.unlink(missing_ok=True)
+
+    @property
+    def use(self) -> StoreUse:
+        """The account now."""
+        sizes = [entry.stat().st_size for entry in self._copies()]
+        return StoreUse(len(sizes), sum(sizes), len(self._host), self._host.size_bytes, self._host.max_bytes)
+
+    def clear_partials(self) -> None:
+        """Remove what a process that was killed had not finished; only for the one process that adopts."""
+        for partial in self._folder.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
 
     def check_integrity(self) -> None:
-        """Raise AssertionError if the host cache's account is wrong, or a torn copy was left behind."""
+        """Raise AssertionError if the host cache's account is wrong, a torn copy was left behind, or a name lies."""
         self._host.check_integrity()
         if list(self._folder.glob(".*.partial")):
             raise AssertionError("the store holds an unfinished copy")
+        for entry in self._copies():
+            if read_package(entry).digest != entry.stem:
+                raise AssertionError(f"{entry.stem} is another version")
+
+    def _copies(self) -> list[Path]:
+        return list(self._folder.glob("*.safetensors"))
+
+    def _size(self, digest: str) -> int:
+        try:
+            return self._path(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"
 
 
-def _copy(source: Path, destination: Path) -> None:
-    try:
-        # O_NONBLOCK: opening a pipe that someone put into the registry must not hang the server
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        raise ConceptError("concept", "the file cannot be read", "a readable concept package") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConceptError("concept", "not a regular file", "a concept package")
-        with os.fdopen(descriptor, "rb", closefd=False) as reader:
-            _copy_bounded(reader, destination)
-    except OSError:
-        raise Overloaded("concept", "no room to load it now", "a request without it, or a later one") from None
-    finally:
-        os.close(descriptor)
+def _mark_used(path: Path) -> None:
+    """Times here are of the machine's monotonic clock, which all its processes share and nobody can set."""
+    now = time.monotonic_ns()
+    os.utime(path, ns=(now, now))
 
 
-def _copy_bounded(reader: BinaryIO, destination: Path) -> None:
-    copied = 0
-    with destination.open("xb") as writer:
-        while chunk := reader.read(_CHUNK_BYTES):
-            copied += len(chunk)
-            if copied > MAX_PACKAGE_BYTES:
-                raise ConceptError("concept", "the file is too large", f"at most {MAX_PACKAGE_BYTES} bytes")
-            writer.write(chunk)
+def _in_use(used: float) -> bool:
+    # after a restart of the machine its clock is behind the marks: those are old, too
+    return 0 <= time.monotonic() - used < IN_USE_SECONDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from serving.concepts.keeper import Keeper
 from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.deadline import Deadline
@@ -53,4 +54,5 @@ def open_image_encoder(config: ServingConfig) -> ImageEncoderStage:
     """The stage over the graph set and store of `config`."""
     graphset = read_graphset(config.graphs)
     store = ConceptStore(config.store, config.host_bytes // 4)
+    Keeper("image_encoder", store).start()
     return ImageEncoderStage(graphset, open_runner(config, graphset, "vae_encoder"), store, Seal(config.secret))

@@ -10,8 +10,10 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from serving.cache import ByteLRU
-from serving.concepts.registry import ConceptHead, Registry
-from serving.concepts.store import ConceptStore
+from serving.concepts.head import ConceptHead
+from serving.concepts.opening import open_registry
+from serving.concepts.registry import Registry
+from serving.concepts.watcher import Watcher
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.fields import RawArray, RawFields
@@ -146,13 +148,13 @@ def _truncations(negative: TokenizedPrompt, positive: TokenizedPrompt) -> tuple[
 def open_text_encoder(config: ServingConfig) -> TextEncoderStage:
     """The stage over the graph set and registry of `config`."""
     graphset = read_graphset(config.graphs)
-    # this stage keeps what it needs of a concept itself: its store caches nothing in memory
-    store = ConceptStore(config.store, host_bytes=0)
+    registry = open_registry(config, graphset)
+    Watcher(registry, config.registry_seconds).start()
     return TextEncoderStage(
         graphset,
         open_runner(config, graphset, "text_encoder"),
         Tokenizer.from_file(str(config.graphs / "tokenizer.json")),
-        Registry(config.registry, store, graphset, config.store_bytes),
+        registry,
         config.context_bytes,
         Seal(config.secret),
     )

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from fake_runners import GRAPHSET
 
-from serving.concepts.registry import MAX_VERSIONS, Registry
+from serving.concepts.admission import Admission
+from serving.concepts.folder import FolderSource
+from serving.concepts.loading import MAX_VERSIONS, Loader
+from serving.concepts.registry import Registry
 from serving.concepts.store import ConceptStore
 from serving.errors import ConceptNotFound, ConceptRefused, Overloaded
 from tests.helpers.concepts import make_concept
@@ -23,7 +26,8 @@ class Room:
         self.folder, self.store_folder = path / "registry", path / "store"
         self.folder.mkdir()
         self.store = ConceptStore(self.store_folder, host_bytes=2**20)
-        self.registry = Registry(self.folder, self.store, GRAPHSET, store_bytes=2**30)
+        source = FolderSource(self.folder)
+        self.registry = Registry(source, Loader(source, self.store, Admission(GRAPHSET), store_bytes=2**30))
 
     def digest(self, name: str) -> str:
         return self.registry.resolve(name).head.digest
@@ -68,12 +72,12 @@ def test_an_unchanged_file_is_read_once(room: Room, monkeypatch: pytest.MonkeyPa
     path = make_concept(room.folder, "toy")
     os.utime(path, (1, 1))
     time.sleep(0.2)  # a file so fresh is read again: it could change without its times showing it
-    adopted: list[Path] = []
+    adopted: list[ConceptPackage] = []
     adopt = room.store.adopt
 
-    def counted(source: Path, check: Callable[[ConceptPackage], None]) -> ConceptPackage:
-        adopted.append(source)
-        return adopt(source, check)
+    def counted(fetch: Callable[[Path], None], check: Callable[[ConceptPackage, Path], None]) -> ConceptPackage:
+        adopted.append(adopt(fetch, check))
+        return adopted[-1]
 
     monkeypatch.setattr(room.store, "adopt", counted)
     for _ in range(3):
@@ -191,10 +195,13 @@ def test_the_store_is_trimmed_but_not_of_what_is_in_use(room: Room) -> None:
         make_concept(room.folder, f"c{k}", seed=k)
     digests = [room.digest(f"c{k}") for k in range(3)]
     files = [room.store_folder / f"{digest}.safetensors" for digest in digests]
-    room.store.trim(0)
+    with pytest.raises(Overloaded, match="no room"):
+        room.store.trim(0)
     assert all(file.exists() for file in files), "all were used just now"
-    os.utime(files[0], (1, 1))
-    os.utime(files[1], (2, 2))
+    # marks of an hour ago, and of a machine that was up for longer before it was started again
+    long_ago = time.monotonic() - 3600
+    os.utime(files[0], (long_ago, long_ago))
+    os.utime(files[1], (time.monotonic() + 3600,) * 2)
     room.store.trim(2 * files[2].stat().st_size)
     assert [file.exists() for file in files] == [False, True, True]
 
@@ -223,7 +230,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(room: Room, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "/secret")
 
-    monkeypatch.setattr("serving.concepts.store._copy_bounded", full)
+    monkeypatch.setattr("serving.concepts.folder._copy_bounded", full)
     with pytest.raises(Overloaded, match="no room"):
         room.registry.resolve("toy")
     monkeypatch.undo()

@@ -14,6 +14,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from serving.concepts.admission import Admission
+from serving.concepts.folder import FolderSource
+from serving.concepts.loading import Loader
 from serving.concepts.registry import Registry
 from serving.concepts.store import ConceptStore
 from serving.errors import InvalidField, ServingError
@@ -71,7 +74,8 @@ class Server:
         self.registry_folder = path / "registry"
         self.registry_folder.mkdir()
         store = ConceptStore(path / "store", 2**20)
-        registry = Registry(self.registry_folder, store, GRAPHSET, 2**30)
+        source = FolderSource(self.registry_folder)
+        registry = Registry(source, Loader(source, store, Admission(GRAPHSET), 2**30))
         words = {word: i for i, word in enumerate(["?", "a", "photo", "of", "on", "red"])}
         tokenizer = Tokenizer(WordLevel(words, unk_token="?"))
         tokenizer.pre_tokenizer = Whitespace()

@@ -1,0 +1,100 @@
+"""Control documents in a registry: every revision is a file of its own, written once, so that two writers cannot lose
+each other's change and a reader never meets half of one."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Lock
+
+from serving.concepts.control import Control
+from serving.concepts.source import CONTROL_FOLDER, Source
+from serving.errors import ConceptNotFound, RegistryUnreachable
+from vico.errors import ConceptError
+
+KEPT = 16
+"""Revisions that stay: what to look at after a mistake."""
+_ATTEMPTS = 20
+_DOCUMENT = re.compile(rf"{re.escape(CONTROL_FOLDER)}/(\d{{12}})\.json")
+
+logger = logging.getLogger("vico.serving")
+
+
+class ControlLog:
+    """The newest readable revision. Safe to use from several threads.
+
+    A document that cannot be read changes nothing: the revision before it goes on.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._control = Control()
+        self._seen = ""
+        self._lock = Lock()
+
+    @property
+    def newest(self) -> Control:
+        """What was read last; without a look."""
+        return self._control
+
+    def current(self) -> Control:
+        """What holds now, as far as the source has been looked at."""
+        with self._lock:
+            names = self._documents()
+            if names and names[-1] != self._seen:
+                self._control = self._newest_readable(names)
+                self._seen = names[-1]
+            return self._control
+
+    def change(self, step: Callable[[Control], Control]) -> Control:
+        """Write the next revision; somebody else's change in between is taken into account, never overwritten.
+
+        Args:
+            step: from the state now to the next; called again if someone else was quicker. Equal: nothing is written.
+
+        Raises:
+            VicoError: what `step` raises; or the registry cannot be reached.
+        """
+        for _ in range(_ATTEMPTS):
+            self._source.poll()
+            if not self._source.reachable:
+                raise RegistryUnreachable("registry", "cannot be reached now", "the same command later")
+            now = self.current()
+            after = replace(step(now), revision=self._highest() + 1)
+            if replace(after, revision=now.revision) == now:
+                return now
+            try:
+                self._source.create(_name(after.revision), after.to_json().encode())
+            except FileExistsError:
+                continue
+            self._tidy()
+            return after
+        raise RegistryUnreachable("registry", "others change it all the time", "the same command later")
+
+    def _documents(self) -> list[str]:
+        return sorted(name for name in self._source.names(CONTROL_FOLDER) if _DOCUMENT.fullmatch(name))
+
+    def _highest(self) -> int:
+        names = self._documents()
+        return int(names[-1][-len("000000000000.json") : -len(".json")]) if names else 0
+
+    def _newest_readable(self, names: list[str]) -> Control:
+        for name in reversed(names):
+            try:
+                control = Control.from_json(self._source.read(name))
+            except (ConceptError, FileNotFoundError, ConceptNotFound):
+                logger.error("a control document is malformed: the revision before it goes on")
+                continue
+            # what was read before never makes way for something older
+            return control if control.revision >= self._control.revision else self._control
+        return self._control
+
+    def _tidy(self) -> None:
+        for name in self._documents()[:-KEPT]:
+            self._source.delete(name)
+
+
+def _name(revision: int) -> str:
+    return f"{CONTROL_FOLDER}/{revision:012d}.json"
