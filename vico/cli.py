@@ -12,7 +12,7 @@ from rich.console import Console
 from vico.errors import VicoError
 
 COMMANDS = "vico.commands"
-"""Entry-point group: name = the command's name, value = a Typer-annotated function."""
+"""Entry-point group: name = the command's name, value = a Typer-annotated function, or a Typer app of several."""
 
 
 def build_app() -> typer.Typer:
@@ -39,9 +39,14 @@ def _root() -> None:
 
 def _add(app: typer.Typer, entry: EntryPoint) -> None:
     try:
-        app.command(entry.name)(entry.load())
+        command = entry.load()
     except ImportError as error:
         app.command(entry.name, help=f"Not installed: needs the library {error.name!r}.")(_absent(entry.name, error))
+        return
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=entry.name)
+    else:
+        app.command(entry.name)(command)
 
 
 def _absent(name: str, error: ImportError) -> Callable[[], None]:

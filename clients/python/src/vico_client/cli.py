@@ -75,7 +75,7 @@ def generate(
         result = _ask(prompt, address, timeout, options)
         paths = write_pictures(result.files, picture_paths(out, len(result.files)))
     except (VicoClientError, OSError) as error:
-        _report_error(error, as_json=as_json)
+        report_error(error, as_json=as_json)
         raise typer.Exit(1) from None
     _report(result, paths, as_json=as_json)
 
@@ -114,7 +114,8 @@ def _summary(info: GenerateInfo) -> str:
     return ", ".join(filter(None, [f"seed {info.seed}", f"{info.steps} steps of {info.sampler}", size, info.concept]))
 
 
-def _report_error(error: Exception, *, as_json: bool) -> None:
+def report_error(error: Exception, *, as_json: bool) -> None:
+    """One line on standard error, or one JSON object on standard output."""
     if not as_json:
         typer.secho(f"error: {error}", fg="red", err=True)
         return

@@ -14,7 +14,7 @@ from vico_client.errors import ServerError
 from vico_client.messages import GenerateInfo, GenerateRequest, GenerateResult, ServerWarning
 
 _LENGTH = struct.Struct("<I")
-_NONSENSE = (
+NONSENSE = (
     *(AttributeError, LookupError, TypeError, ValueError, struct.error),  # tensors and JSON
     *(OSError, SyntaxError, Image.DecompressionBombError),  # Pillow
 )
@@ -24,17 +24,17 @@ _FORMATS = ("PNG", "JPEG", "WEBP")
 def decode_result(response: Any, request: GenerateRequest) -> GenerateResult:
     """response: a ModelInferResponse, `images` BYTES [num_images] and `info` BYTES [1]; ServerError if it is not."""
     try:
-        info = _info(_only(_elements(response, "info")))
-        files = tuple(_elements(response, "images"))
+        info = _info(_only(bytes_elements(response, "info")))
+        files = tuple(bytes_elements(response, "images"))
         if len(files) != (request.num_images or len(files)):
             raise ValueError(f"{len(files)} images for the {request.num_images} asked for")
         images = tuple(_image(file, info, raw=request.output_format == "raw") for file in files)
-    except _NONSENSE as error:
+    except NONSENSE as error:
         raise ServerError(f"malformed answer: {error}", request_id=request.request_id) from error
     return GenerateResult(images, files, info, request.request_id)
 
 
-def _elements(response: Any, name: str) -> list[memoryview]:
+def bytes_elements(response: Any, name: str) -> list[memoryview]:
     """The elements of a BYTES output: each is a little-endian uint32 length and that many bytes; views, no copies."""
     index = [output.name for output in response.outputs].index(name)
     content = memoryview(response.raw_output_contents[index])
