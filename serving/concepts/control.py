@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from vico.concept.manifest import CONCEPT_ID, Digest
+from vico.concept.manifest import CONCEPT_ID, Digest, validate_concept_id
 from vico.errors import ConceptError
 
 MAX_PREVIOUS = 8
@@ -41,7 +42,7 @@ class Control:
     """Kept in every server's memory and slots, the first ones first where room is short."""
     prefetched: tuple[Name, ...] = ()
     """Loaded before they are asked for."""
-    removed: Annotated[Mapping[Digest, ConceptId], Field(max_length=10_000)] = Field(default_factory=dict)
+    removed: Mapping[Digest, ConceptId] = Field(default_factory=dict)
     """Versions that no server may use, whatever file they appear in."""
     format_version: Literal[1] = 1
 
@@ -86,6 +87,7 @@ class Control:
         gone = {f"{concept_id}@{digest}" for digest, concept_id in versions.items()}
         return replace(
             self,
+            aliases={name: _forgetting(alias, gone) for name, alias in self.aliases.items()},
             removed={**self.removed, **versions},
             pinned=tuple(name for name in self.pinned if name not in gone),
             prefetched=tuple(name for name in self.prefetched if name not in gone),
@@ -120,6 +122,23 @@ class Control:
             return _ADAPTER.validate_json(text)
         except ValidationError:
             raise ConceptError("registry", "a control document is malformed", "what `vico concepts` writes") from None
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Id and digest ("" without one) of `id` or `id@digest`; called before any path is made of either.
+
+    Raises:
+        ConceptError: it is of neither form.
+    """
+    concept_id, at, digest = name.partition("@")
+    validate_concept_id(concept_id)
+    if at and re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+        raise ConceptError("concept", "malformed digest", "id@digest with 64 hexadecimal digits")
+    return concept_id, digest
+
+
+def _forgetting(alias: Alias, gone: set[str]) -> Alias:
+    return replace(alias, previous=tuple(version for version in alias.previous if version not in gone))
 
 
 _ADAPTER = TypeAdapter(Control)

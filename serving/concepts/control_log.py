@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Lock
 
 from serving.concepts.control import Control
-from serving.concepts.source import CONTROL_FOLDER, Source
+from serving.concepts.source import CONTROL_FOLDER, MAX_DOCUMENT_BYTES, Source
 from serving.errors import ConceptNotFound, RegistryUnreachable
 from vico.errors import ConceptError
 
@@ -65,8 +65,11 @@ class ControlLog:
             after = replace(step(now), revision=self._highest() + 1)
             if replace(after, revision=now.revision) == now:
                 return now
+            document = after.to_json().encode()
+            if len(document) > MAX_DOCUMENT_BYTES:
+                raise ConceptError("registry", "too many wishes and removed versions", f"{MAX_DOCUMENT_BYTES} bytes")
             try:
-                self._source.create(_name(after.revision), after.to_json().encode())
+                self._source.create(_name(after.revision), document)
             except FileExistsError:
                 continue
             self._tidy()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from threading import Lock
 
-from serving.concepts.control import Control
+from serving.concepts.control import Control, split_name
 from serving.concepts.control_log import ControlLog
 from serving.concepts.head import Resolved
 from serving.concepts.loading import Entry, Loader
 from serving.concepts.source import SUFFIX, VERSIONS_FOLDER, Source, package_name, unreachable, version_name
 from serving.errors import ConceptLoading, ConceptNotFound, RegistryUnreachable
 from serving.report import Notice
-from vico.concept import validate_concept_id
 from vico.errors import VicoError
 
 _ACCEPTED = "a concept in the registry, or one of its versions"
@@ -50,8 +49,7 @@ class Registry:
             ConceptLoading: it is being fetched from an object store.
             RegistryUnreachable: the registry cannot be asked for it now.
         """
-        concept_id, _, digest = name.partition("@")
-        validate_concept_id(concept_id)
+        concept_id, digest = split_name(name)
         control, notices = self.control()
         if alias := control.aliases.get(concept_id):
             concept_id, digest = _aliased(concept_id, digest, (alias.target, *alias.previous))

@@ -3,7 +3,7 @@
 from vico.concept.graphset import GraphSet, GraphSpec, SiteSpec, read_graphset, write_graphset
 from vico.concept.layout import BLOCK_TENSORS, block_tensor_shapes, image_attention_key
 from vico.concept.manifest import Manifest, ReferenceContext, TensorSpec, validate_concept_id
-from vico.concept.package import ConceptPackage, read_package, write_package
+from vico.concept.package import ConceptPackage, parse_manifest, read_package, write_package
 from vico.concept.prompt import TokenizedPrompt, TokenizerSpec, reference_prompt, tokenize_prompt
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "TokenizerSpec",
     "block_tensor_shapes",
     "image_attention_key",
+    "parse_manifest",
     "read_graphset",
     "read_package",
     "reference_prompt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from vico.errors import ConceptError
 Array = npt.NDArray[np.floating[Any]]
 
 _MANIFEST_KEY, _DIGEST_KEY = "vico.manifest", "vico.digest"
+_LENGTH_BYTES = 8
+"""At the beginning of a safetensors file: the length of its header."""
 _ACCEPTED = "a concept package written by `vico train` or `vico import`"
 
 
@@ -100,6 +103,23 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
     """
     with _opened(path) as file:
         return _manifest_of(file.metadata() or {})
+
+
+def parse_manifest(start: bytes) -> tuple[Manifest, str]:
+    """The manifest and digest in the first bytes of a package's file, for a file that is far away.
+
+    Raises:
+        ConceptError: these are not the first bytes of a concept package, or its manifest was altered.
+    """
+    length = int.from_bytes(start[:_LENGTH_BYTES], "little")
+    try:
+        if len(start) < _LENGTH_BYTES + length:
+            raise ValueError
+        header = json.loads(start[_LENGTH_BYTES : _LENGTH_BYTES + length])
+        metadata: Mapping[str, str] = dict(header["__metadata__"])
+    except (ValueError, KeyError, TypeError):
+        raise ConceptError("concept", "the file is truncated or not safetensors", _ACCEPTED) from None
+    return _manifest_of(metadata)
 
 
 def read_package(path: Path) -> ConceptPackage:
