@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 
+from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
 from serving.batch import assemble, split_noise
-from serving.lane import FloatArray, Lane, LaneSpec, SizeClass
+from serving.entrance import Entrance, Running, most_rows
+from serving.lane import FloatArray, Lane, LaneSpec
+from serving.preparing import Load, Packages
 from serving.references import ReferenceFeatures
 from serving.runner import Runner
-from vico.concept import ConceptPackage, SiteSpec
+from serving.scheduling import DEFAULT_POLICY, NO_CLAIM, Batching, Claim, Policy, Room, SizeClass, Turn, next_turn
+from vico.concept import SiteSpec
 from vico.sampling import advance
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How lanes are chosen."""
+
+    max_rows: int = 0
+    """Denoiser rows of one step; 0 = two for each lane."""
+    batching: Batching = "in_flight"
+    policy: Policy = DEFAULT_POLICY
+
+
+DEFAULT_OPTIONS = EngineOptions()
 
 
 class Engine:
@@ -19,11 +38,15 @@ class Engine:
 
     Args:
         denoiser: the graph of that name.
-        references: reference features, ahead of the loop.
+        references: reference features.
         bank: the resident concepts.
         load: a concept's package by digest, when it is not resident.
         sites: in decoder order.
-        max_lanes: lanes under way at once; further ones wait in order of arrival.
+        max_lanes: lanes under way at once; further ones wait.
+        options: how lanes are chosen.
+        clock: seconds; the clock of the claims.
+        executor: where packages are read; None = between steps.
+        ahead: computes reference features before they are needed; None = they are computed when they are missing.
     """
 
     def __init__(
@@ -31,30 +54,64 @@ class Engine:
         denoiser: Runner,
         references: ReferenceFeatures,
         bank: SlotBank,
-        load: Callable[[str], ConceptPackage],
+        load: Load,
         sites: Sequence[SiteSpec],
         max_lanes: int,
+        options: EngineOptions = EngineOptions(),
+        clock: Callable[[], float] = time.monotonic,
+        executor: Executor | None = None,
+        ahead: FeatureWorker | None = None,
     ) -> None:
         self._denoiser = denoiser
-        self._references = references
-        self._bank = bank
-        self._load = load
+        self.references = references
+        self.bank = bank
         self._sites = sites
-        self.max_lanes = max_lanes
-        self._waiting: deque[Lane] = deque()
-        # size classes in the order of their turns
-        self._running: dict[SizeClass, list[Lane]] = {}
+        self._clock = clock
+        self.policy = options.policy
+        self.room = Room(max_lanes, options.max_rows or 2 * max_lanes, options.batching)
+        self._ahead = ahead
+        self._entrance = Entrance(bank, Packages(load, executor), ahead, self.room, options.policy)
+        self._running: Running = {}
+        self._stepped: dict[SizeClass, float] = {}
         self._failed: list[Lane] = []
+        self._steps = 0
+
+    @property
+    def max_lanes(self) -> int:
+        """Lanes under way at once."""
+        return self.room.lanes
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing left to do."""
-        return not (self._waiting or self._running or self._failed)
+        return not (len(self._entrance) or self._running or self._failed)
 
-    def submit(self, spec: LaneSpec) -> Lane:
-        """Queue a picture; it joins at the next step with room."""
-        lane = Lane(spec)
-        self._waiting.append(lane)
+    @property
+    def running(self) -> list[Lane]:
+        """The lanes under way."""
+        return [lane for lanes in self._running.values() for lane in lanes]
+
+    def peers(self, size_class: SizeClass) -> Sequence[Lane]:
+        """The lanes under way in one size class."""
+        return self._running.get(size_class, ())
+
+    def order(self, newcomers: Sequence[Lane]) -> list[Lane]:
+        """The waiting lanes, and `newcomers` with them, as they would join if nothing else came."""
+        return self._entrance.order(self._clock(), newcomers)
+
+    def wake_with(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called, from another thread, whenever a lane may have become ready to join."""
+        self._entrance.packages.wake = wake
+        if self._ahead is not None:
+            self._ahead.wake = wake
+
+    def submit(self, spec: LaneSpec, claim: Claim = NO_CLAIM) -> Lane:
+        """Queue a picture; it joins at a step with room, when what it needs of its concept is there."""
+        return self.enter(Lane(spec, claim))
+
+    def enter(self, lane: Lane) -> Lane:
+        """Queue a new lane."""
+        self._entrance.add(lane)
         return lane
 
     def step(self) -> list[Lane]:
@@ -64,18 +121,29 @@ class Engine:
 
     def schedule(self) -> list[Lane]:
         """Let waiting lanes join, then pick the size class whose turn it is; empty if nothing runs."""
-        while self._waiting and self._lanes_running < self.max_lanes and self._join(self._waiting[0]):
-            self._waiting.popleft()
+        now = self._clock()
+        self._entrance.prepare(self.running, self._steps, now)
+        for lane, error in self._entrance.unread():
+            self.fail(lane, error)
+        for lane in self._entrance.admit(self._running, now):
+            self._stepped.setdefault(lane.spec.size_class, now)
         if not self._running:
             return []
-        size_class = next(iter(self._running))
-        lanes = self._running.pop(size_class)
-        self._running[size_class] = lanes
-        return list(lanes)
+        turns = {size_class: self._turn(size_class, lanes) for size_class, lanes in self._running.items()}
+        size_class = next_turn(turns, now, self.policy)
+        self._stepped[size_class] = now
+        # last in the order of those that are equally urgent
+        self._running[size_class] = self._running.pop(size_class)
+        self._steps += 1
+        batch = list(self._running[size_class])
+        if self._ahead is not None:
+            for lane in batch:
+                self._ahead.follow(lane, self._steps, self.policy.due(lane.claim))
+        return batch
 
     def run(self, batch: Sequence[Lane]) -> list[FloatArray]:
         """Predict the noise of every lane of `batch`, guided: [4, h, w] each."""
-        feeds = assemble(batch, self._sites, self._references, self._bank.arrays)
+        feeds = assemble(batch, self._sites, self.references, self.bank.arrays)
         return split_noise(batch, self._denoiser.run(feeds)["noise"])
 
     def advance(self, batch: Sequence[Lane], noise: Sequence[FloatArray]) -> list[Lane]:
@@ -90,8 +158,8 @@ class Engine:
 
     def cancel(self, lane: Lane) -> None:
         """Take a lane out, wherever it is; nothing happens if it has ended."""
-        if lane in self._waiting:
-            self._waiting.remove(lane)
+        if self._entrance.remove(lane):
+            lane.left = True
         elif lane in self._running.get(lane.spec.size_class, ()):
             self._leave(lane)
 
@@ -103,43 +171,45 @@ class Engine:
 
     def clear(self) -> None:
         """Drop every lane, whatever state a fault has left things in; resident concepts stay."""
-        self._waiting.clear()
+        for lane in [*self._entrance.clear(), *self.running, *self._failed]:
+            lane.left = True
         self._running.clear()
+        self._stepped.clear()
         self._failed.clear()
-        self._bank.unpin_all()
+        self.bank.unpin_all()
+
+    def close(self) -> None:
+        """End the worker beside the engine."""
+        if self._ahead is not None:
+            self._ahead.close()
 
     def check_integrity(self) -> None:
-        """Raise AssertionError if a lane's slot is not its concept's, or a pin outlived its lane."""
-        lanes = [lane for lanes in self._running.values() for lane in lanes]
-        self._bank.check_integrity()
-        self._bank.check_pins([lane.spec.concept.digest for lane in lanes if lane.spec.concept])
+        """Raise AssertionError if a lane's slot is not its concept's, a pin outlived its lane, or a bound is broken."""
+        lanes = self.running
+        self.bank.check_integrity()
+        self.bank.check_pins([lane.spec.concept.digest for lane in lanes if lane.spec.concept])
         for lane in lanes:
-            if lane.spec.concept and self._bank.slot_of(lane.spec.concept.digest) != lane.slot:
+            if lane.spec.concept and self.bank.slot_of(lane.spec.concept.digest) != lane.slot:
                 raise AssertionError(f"a lane reads slot {lane.slot}, which is not its concept's")
-        self._references.cache.check_integrity()
+        if len(lanes) > self.room.lanes or self._stepped.keys() != self._running.keys():
+            raise AssertionError(f"{len(lanes)} lanes under way, in {len(self._stepped)} size classes")
+        if any(len(peers) > 1 and most_rows(peers) > self.room.rows for peers in self._running.values()):
+            raise AssertionError("a batch has more rows than it may")
+        self._entrance.check_integrity()
+        self.references.check_integrity()
+        if self._ahead is not None:
+            self._ahead.check_integrity()
 
-    @property
-    def _lanes_running(self) -> int:
-        return sum(len(lanes) for lanes in self._running.values())
-
-    def _join(self, lane: Lane) -> bool:
-        """False if the lane must wait because every slot is in use."""
-        if lane.spec.concept is not None:
-            try:
-                lane.slot = self._bank.acquire(lane.spec.concept.digest, self._load)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this lane's alone
-                lane.error = error
-                self._failed.append(lane)
-                return True
-            if lane.slot is None:
-                return False
-        self._running.setdefault(lane.spec.size_class, []).append(lane)
-        return True
+    def _turn(self, size_class: SizeClass, lanes: Sequence[Lane]) -> Turn:
+        claims = [lane.claim for lane in lanes]
+        due = min(self.policy.due(claim) for claim in claims)
+        return Turn(max(claim.priority for claim in claims), due, self._stepped[size_class])
 
     def _leave(self, lane: Lane) -> None:
         lanes = self._running[lane.spec.size_class]
         lanes.remove(lane)
+        lane.left = True
         if not lanes:
-            del self._running[lane.spec.size_class]
+            del self._running[lane.spec.size_class], self._stepped[lane.spec.size_class]
         if lane.spec.concept is not None:
-            self._bank.release(lane.spec.concept.digest)
+            self.bank.release(lane.spec.concept.digest)

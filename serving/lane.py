@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.scheduling import NO_CLAIM, Claim, Course, Policy, SizeClass
 from vico.sampling import ALWAYS, GuidanceInterval, Plan, SamplerState
 
 FloatArray = npt.NDArray[np.float32]
-SizeClass = tuple[int, int]
-"""Height and width of the latent: lanes of one size class can share a batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,12 @@ class ConceptUse:
     """[2, 77, D]: what the reference stream reads beside the negative and the positive prompt."""
     position: int
     """Where the placeholder stands in the second of them; also used for the first."""
+
+    @cached_property
+    def streams(self) -> tuple[ReferenceStream, ReferenceStream]:
+        """What the reference stream reads for the negative and for the positive half."""
+        negative, positive = self.contexts
+        return ReferenceStream(self, negative), ReferenceStream(self, positive)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +68,24 @@ class LaneSpec:
         """Image guidance of the negative and the positive row; 0 without a concept."""
         return self.concept.image_guidance if self.concept else (0.0, 0.0)
 
-    @cached_property
+    @property
     def streams(self) -> tuple[ReferenceStream, ...]:
         """The reference streams: negative, positive; empty without a concept."""
-        if self.concept is None:
-            return ()
-        return tuple(ReferenceStream(self.concept, context) for context in self.concept.contexts)
+        return self.concept.streams if self.concept else ()
+
+    def streams_at(self, step: int) -> tuple[ReferenceStream, ...]:
+        """Those that step number `step` asks."""
+        return self.streams if self.guided[step] and self.strengths[0] > 0 else self.streams[1:]
+
+    @cached_property
+    def rows_left(self) -> tuple[int, ...]:
+        """For every step, the denoiser's rows from it to the last step."""
+        return _sums_to_the_end([2 if guided else 1 for guided in self.guided])
+
+    @cached_property
+    def attending_left(self) -> tuple[int, ...]:
+        """The same, of the rows that read references."""
+        return _sums_to_the_end([len(self.streams_at(step)) for step in range(len(self.plan))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +104,29 @@ class ReferenceStream:
         return self.concept.digest, references, context, self.concept.position
 
 
+def _sums_to_the_end(numbers: list[int]) -> tuple[int, ...]:
+    return tuple(accumulate(reversed(numbers)))[::-1]
+
+
 @dataclass(eq=False)
 class Lane:
-    """A picture under way. Only the engine changes it."""
+    """A picture, waiting or under way. Only the engine changes it."""
 
     spec: LaneSpec
+    claim: Claim = NO_CLAIM
     state: SamplerState[npt.NDArray[Any]] = field(init=False)
     slot: int | None = None
     """In the bank, pinned while the lane runs; None without a concept, and before the lane joins."""
     error: Exception | None = None
     """Why the lane ended before its picture was done."""
+    foreseen: int = 0
+    """Steps whose reference features were asked for ahead, see `serving.ahead`."""
+    first_features: bool = False
+    """Whether those of the first step were tried."""
+    beside: float = 0.0
+    """Rows of the reference stream that were still to be computed for it when it came."""
+    left: bool = False
+    """Whether it left the engine, done or not."""
 
     def __post_init__(self) -> None:
         self.state = SamplerState(self.spec.noise)
@@ -109,6 +140,20 @@ class Lane:
     def remaining_timesteps(self) -> tuple[int, ...]:
         """The timesteps still to be asked, the next one first."""
         return self.spec.plan.timesteps[self.state.index :]
+
+    def course(self, policy: Policy) -> Course:
+        """What is left of it, for forecasts; it must not be done."""
+        index, total = self.state.index, len(self.spec.plan)
+        steps = total - index
+        return Course(
+            self.spec.size_class,
+            steps,
+            rows=self.spec.rows_left[index] / steps,
+            attending=self.spec.attending_left[index] / steps,
+            beside=self.beside / total,
+            priority=self.claim.priority,
+            due=policy.due(self.claim),
+        )
 
     @property
     def row_contexts(self) -> FloatArray:

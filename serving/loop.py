@@ -3,88 +3,69 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from threading import Condition, Thread
 
+from serving.conductor import NOBODY, Asker, Conductor
 from serving.deadline import Deadline
 from serving.engine import Engine
-from serving.errors import Overloaded, ShuttingDown
-from serving.lane import FloatArray, Lane, LaneSpec
+from serving.errors import ShuttingDown
+from serving.lane import LaneSpec
+from serving.scheduling.admission import Bounds
+from serving.ticket import BatchUse, Outcome
+from serving.use import LoopUse, Observer
+
+__all__ = ["Asker", "BatchUse", "EngineLoop", "Outcome"]
 
 logger = logging.getLogger("vico.serving")
-
-
-@dataclass(frozen=True)
-class BatchUse:
-    """How a request shared the running batch. Steps are counted since the loop began, over all requests."""
-
-    first_step: int = 0
-    """The first step with a lane of the request."""
-    last_step: int = 0
-    lanes: int = 0
-    """Most lanes in one of its steps, those of other requests included."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """A request's pictures, as latents."""
-
-    latents: list[FloatArray]
-    """[4, h, w] each, in the order of the specs."""
-    use: BatchUse
-
-
-@dataclass(eq=False)
-class _Request:
-    """A request under way; all but `future` belongs to the loop's thread."""
-
-    specs: tuple[LaneSpec, ...]
-    deadline: Deadline
-    future: Future[Outcome] = field(default_factory=Future)
-    lanes: list[Lane] = field(default_factory=list)
-    use: BatchUse = BatchUse()
-
-    def saw(self, step: int, lanes: int) -> None:
-        """Count a step that some of its lanes took."""
-        self.use = BatchUse(self.use.first_step or step, step, max(lanes, self.use.lanes))
 
 
 class EngineLoop:
     """Runs the engine's steps while there is work, and sleeps otherwise.
 
-    Between two steps the lanes of new requests join, and those of cancelled and of late requests leave.
+    Between two steps the lanes of new requests join, and those of cancelled and of late requests leave. The lock is
+    held between steps and never during one, so that a request is let in or refused at once.
 
     Args:
-        engine: from now on only this loop's thread touches it.
+        engine: from now on only this loop touches it.
         max_queue: pictures that may wait beyond those in the running batch.
+        max_client_queue: the same for one client that has a name; None = as many.
+        observers: told of every event.
     """
 
-    def __init__(self, engine: Engine, max_queue: int) -> None:
+    def __init__(
+        self, engine: Engine, max_queue: int, max_client_queue: int | None = None, observers: Sequence[Observer] = ()
+    ) -> None:
         self.engine = engine
-        self._capacity = engine.max_lanes + max_queue
+        queues = max_queue, max_queue if max_client_queue is None else min(max_client_queue, max_queue)
+        self._conductor = Conductor(engine, Bounds(*(engine.max_lanes + n for n in queues)), observers=observers)
         self._wake = Condition()
-        self._inbox: list[_Request] = []
-        self._pictures = 0
+        self._woken = False
         self._closing = self._abandoned = False
-        self._requests: list[_Request] = []
-        self._owner: dict[Lane, _Request] = {}
-        self._steps = 0
+        engine.wake_with(self._notify)
         self._thread = Thread(target=self._run, name="engine-loop", daemon=True)
         self._thread.start()
 
     @property
     def steps(self) -> int:
         """Steps taken so far."""
-        return self._steps
+        return self._conductor.steps
 
     @property
     def pictures(self) -> int:
         """Pictures accepted and not yet settled."""
-        return self._pictures
+        return self._conductor.admission.pictures
 
-    def submit(self, specs: Sequence[LaneSpec], deadline: Deadline) -> Future[Outcome]:
+    @property
+    def use(self) -> LoopUse:
+        """The counters now; from any thread."""
+        with self._wake:
+            return self._conductor.use
+
+    def submit(self, specs: Sequence[LaneSpec], deadline: Deadline, asker: Asker = NOBODY) -> Future[Outcome]:
         """Queue the pictures of one request, all or none; from any thread.
 
         Returns:
@@ -92,29 +73,38 @@ class EngineLoop:
             before the next step.
 
         Raises:
-            Overloaded: the queue has not that much room.
+            DeadlineExceeded: the deadline has passed.
+            Overloaded: the queue has not that much room, or the deadline cannot be met.
             ShuttingDown: `close` was called.
         """
-        request = _Request(tuple(specs), deadline)
+        ticket = self._conductor.draft(specs, deadline, asker)
         with self._wake:
             if self._closing:
-                raise ShuttingDown("request", "the server is shutting down", "the same request later")
-            room = self._capacity - self._pictures
-            if len(specs) > room:
-                problem = f"{len(specs)} pictures, and the queue has room for {room}"
-                raise Overloaded("num_images", problem, "fewer, or the same request later")
-            self._pictures += len(specs)
-            self._inbox.append(request)
-            self._wake.notify()
-        return request.future
+                self._conductor.refused("shutting_down")
+                raise _closing()
+            self._conductor.accept(ticket)
+        # also when it is cancelled while nothing runs
+        ticket.future.add_done_callback(lambda _: self._notify())
+        self._notify()
+        return ticket.future
 
     def close(self, grace_seconds: float) -> None:
         """Accept nothing more, finish what was accepted within the grace period, refuse the rest, end the thread."""
         for abandoned in (False, True):
             with self._wake:
                 self._closing, self._abandoned = True, abandoned
-                self._wake.notify()
+            self._notify()
             self._thread.join(grace_seconds)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the books do not agree; when no step is under way."""
+        with self._wake:
+            self._conductor.check_integrity()
+
+    def _notify(self) -> None:
+        with self._wake:
+            self._woken = True
+            self._wake.notify()
 
     def _run(self) -> None:
         while self._await_work():
@@ -123,78 +113,46 @@ class EngineLoop:
             except Exception:
                 logger.exception("the engine broke: its lanes are dropped")
                 self._drop_all()
+        self.engine.close()
 
     def _await_work(self) -> bool:
-        """Sleep until there is something to do; False when all was done and the loop is closing."""
+        """Sleep while no request is under way; False when all was done and the loop is closing."""
         with self._wake:
-            while not (self._inbox or self._requests or self._closing):
+            while not (self._conductor.busy or self._closing):
                 self._wake.wait()
-            self._requests += self._inbox
-            self._inbox.clear()
-        return bool(self._requests)
+            return self._conductor.busy
 
     def _tick(self) -> None:
-        for request in list(self._requests):
-            self._admit_or_end(request)
-        batch = self.engine.schedule()
-        if batch:
-            self._steps += 1
-        for request in {self._owner[lane] for lane in batch}:
-            request.saw(self._steps, len(batch))
-        stepped = self._predict(batch)
-        for lane in self.engine.advance([lane for lane, _ in stepped], [noise for _, noise in stepped]):
-            self._ended(lane)
-
-    def _admit_or_end(self, request: _Request) -> None:
-        if self._abandoned:
-            self._settle(request, ShuttingDown("request", "the server is shutting down", "the same request later"))
-        elif request.future.cancelled():
-            self._settle(request, None)
-        elif (late := request.deadline.passed()) is not None:
-            self._settle(request, late)
-        elif not request.lanes:
-            request.lanes = [self.engine.submit(spec) for spec in request.specs]
-            self._owner |= dict.fromkeys(request.lanes, request)
-
-    def _predict(self, batch: list[Lane]) -> list[tuple[Lane, FloatArray]]:
-        """The noise of every lane. If the batch breaks, each is tried by itself, and only those that break leave."""
-        if not batch:
-            return []
-        try:
-            return list(zip(batch, self.engine.run(batch), strict=True))
-        except Exception as error:
-            if len(batch) == 1:
-                self.engine.fail(batch[0], error)
-                return []
-            logger.exception("a batch of %d lanes broke: each is tried by itself", len(batch))
-        return [pair for lane in batch for pair in self._predict([lane])]
-
-    def _ended(self, lane: Lane) -> None:
-        request = self._owner.get(lane)
-        if request is None:
-            return
-        if lane.error is not None:
-            self._settle(request, lane.error)
-        elif all(other.done for other in request.lanes):
-            self._settle(request, None)
-
-    def _settle(self, request: _Request, error: Exception | None) -> None:
-        """Take the request's lanes out, and tell whoever waits. Without an error its pictures are done."""
-        for lane in request.lanes:
-            self._owner.pop(lane, None)
-            self.engine.cancel(lane)
-        self._requests.remove(request)
         with self._wake:
-            self._pictures -= len(request.specs)
-        if not request.future.set_running_or_notify_cancel():
+            self._woken = False
+            if self._abandoned:
+                self._conductor.end_all(_closing())
+            step = self._conductor.begin_step()
+        if step is None:
+            self._conductor.deliver()
+            self._await_change()
             return
-        if error is None:
-            request.future.set_result(Outcome([lane.state.latent for lane in request.lanes], request.use))
-        else:
-            request.future.set_exception(error)
+        computed = self.engine.references.progress
+        predictions = self._conductor.predict(step.lanes)
+        beside = self.engine.references.progress - computed
+        with self._wake:
+            self._conductor.finish_step(step, predictions, beside)
+        self._conductor.deliver()
+
+    def _await_change(self) -> None:
+        """All that is under way waits for what is prepared beside the loop, or for its deadline."""
+        with self._wake:
+            if self._conductor.busy and not self._woken:
+                seconds = self._conductor.wake_at() - time.monotonic()
+                self._wake.wait(None if math.isinf(seconds) else max(seconds, 0.0))
 
     def _drop_all(self) -> None:
         """After a fault in the engine itself, which leaves no lane to be trusted."""
-        self.engine.clear()
-        for request in list(self._requests):
-            self._settle(request, RuntimeError("the engine broke"))
+        with self._wake:
+            self.engine.clear()
+            self._conductor.end_all(RuntimeError("the engine broke"))
+        self._conductor.deliver()
+
+
+def _closing() -> ShuttingDown:
+    return ShuttingDown("request", "the server is shutting down", "the same request later")

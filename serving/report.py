@@ -26,8 +26,8 @@ class StageReport:
     stage: str
     seconds: float
     warnings: tuple[Notice, ...] = ()
-    batch: dict[str, int] | None = None
-    """How the request shared the running batch: the fields of `serving.loop.BatchUse`; only `unet_loop` knows."""
+    batch: dict[str, float | None] | None = None
+    """How the request shared the running batch: the fields of `serving.ticket.BatchUse`; only `unet_loop` knows."""
 
     def to_json(self) -> str:
         """For the `<stage>_report` tensor."""

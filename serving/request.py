@@ -12,13 +12,13 @@ import numpy as np
 from serving.deadline import Deadline
 from serving.errors import InvalidField
 from serving.fields import BytesField, ChoiceField, FloatField, IntField, RawFields, TextField
+from serving.scheduling import DEFAULT_PRIORITY, PRIORITIES
 from vico.concept import GraphSet
 from vico.concept.manifest import CONCEPT_ID, ID_RULE
 from vico.sampling import DEFAULT_PRESET, PRESETS, SAMPLERS
 
 MAX_STEPS = 100
 MAX_IMAGES = 8
-LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 1, 5, 9
 MAX_REFERENCE_BYTES = 8 * 2**20
 OUTPUT_FORMATS = ("png", "jpeg", "webp", "raw")
 
@@ -30,7 +30,7 @@ PRESET = ChoiceField("preset", (DEFAULT_PRESET, *(name for name in PRESETS if na
 GUIDANCE_SCALE = FloatField("guidance_scale", 1.0, 30.0, default=7.5)
 IMAGE_GUIDANCE = FloatField("image_guidance", 0.0, 1.5, default=1.0)
 NUM_IMAGES = IntField("num_images", np.int32, 1, MAX_IMAGES, default=1)
-PRIORITY = IntField("priority", np.int32, LOWEST_PRIORITY, HIGHEST_PRIORITY, default=DEFAULT_PRIORITY)
+PRIORITY = IntField("priority", np.int32, PRIORITIES[0], PRIORITIES[-1], default=DEFAULT_PRIORITY)
 OUTPUT_FORMAT = ChoiceField("output_format", OUTPUT_FORMATS)
 REFERENCE_IMAGE = BytesField("reference_image", MAX_REFERENCE_BYTES)
 
@@ -63,6 +63,8 @@ class GenerateRequest:
     """A request of a greater one goes first."""
     client: str = ""
     """Who asks, as far as the front door knows: clients of one priority get equal shares; "" is one of them."""
+    call: str = ""
+    """The front door's name for this one call, by which it can be cancelled."""
     deadline_at: float | None = None
     """See `Deadline.at`; None = no deadline."""
 

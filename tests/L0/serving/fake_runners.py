@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
-from serving.engine import Engine
+from serving.engine import Engine, EngineOptions
 from serving.lane import ConceptUse, LaneSpec
 from serving.references import ReferenceFeatures
 from serving.runner import Feeds, Results
@@ -102,11 +105,33 @@ class Concepts:
 
 
 def make_engine(
-    load: Any, slots: int = 2, max_lanes: int = 4, denoiser: Any = None, reference_bytes: int = 2**20
+    load: Any,
+    slots: int = 2,
+    max_lanes: int = 4,
+    denoiser: Any = None,
+    reference_bytes: int = 2**20,
+    *,
+    encoder: Any = None,
+    threads: bool = False,
+    options: EngineOptions = EngineOptions(),  # noqa: B008 - frozen
+    clock: Any = time.monotonic,
 ) -> Engine:
-    references = ReferenceFeatures(FakeReferenceEncoder(), len(SITES), reference_bytes, lookahead=3, max_rows=5)
-    bank = SlotBank(SITES, slots)
-    return Engine(denoiser or FakeDenoiser(), references, bank, load, SITES, max_lanes)
+    """With `threads` packages and features are prepared beside the engine, which then wants `close`."""
+    references = ReferenceFeatures(
+        encoder or FakeReferenceEncoder(), len(SITES), reference_bytes, lookahead=1 if threads else 3, max_rows=5
+    )
+    return Engine(
+        denoiser or FakeDenoiser(),
+        references,
+        SlotBank(SITES, slots),
+        load,
+        SITES,
+        max_lanes,
+        options,
+        clock,
+        executor=ThreadPoolExecutor(2) if threads else None,
+        ahead=FeatureWorker(references, lookahead=3, max_rows=5) if threads else None,
+    )
 
 
 def make_spec(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -8,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.bank import SlotBank
-from serving.engine import Engine
+from serving.engine import Engine, EngineOptions
 from serving.errors import ConceptNotFound
 from serving.lane import Lane, LaneSpec
 from serving.references import ReferenceFeatures
+from serving.scheduling import Claim
 from tests.helpers.concepts import SITES
 from vico.concept import ConceptPackage
 from vico.sampling import SamplerState, advance, guide
@@ -80,7 +83,7 @@ def test_a_picture_depends_on_its_own_fields_only(
         engine.step()
         engine.check_integrity()
     finish(engine)
-    engine._bank.check_integrity(concepts.load)
+    engine.bank.check_integrity(concepts.load)
     assert len(lanes) == len(scenario)
     for lane in lanes:
         assert lane.done
@@ -137,13 +140,41 @@ def test_without_guidance_a_lane_takes_one_row() -> None:
     assert denoiser.batches == [3]
 
 
-def test_size_classes_take_turns() -> None:
-    denoiser = FakeDenoiser()
-    engine = make_engine(None, denoiser=denoiser)
-    for side in (2, 4, 2):
-        engine.submit(make_spec(side=side, steps=2))
+@pytest.mark.parametrize(
+    ("claims", "batches"),
+    [
+        ([Claim(), Claim()], [4, 2, 4, 2]),
+        ([Claim(), Claim(deadline=50)], [2, 2, 4, 4]),
+        ([Claim(priority=6), Claim(deadline=50)], [4, 4, 2, 2]),
+    ],
+    ids=["in turn", "earliest deadline", "highest priority"],
+)
+def test_the_most_urgent_size_class_steps_first(claims: list[Claim], batches: list[int]) -> None:
+    denoiser, now = FakeDenoiser(), count()
+    engine = make_engine(None, denoiser=denoiser, clock=lambda: next(now) / 1000)
+    for side, claim in zip((2, 2, 4), (claims[0], *claims), strict=True):
+        engine.submit(make_spec(side=side, steps=2), claim)
     finish(engine)
-    assert denoiser.batches == [4, 2, 4, 2]
+    assert denoiser.batches == batches
+
+
+def test_a_batch_is_bounded_in_rows_and_nobody_slips_past() -> None:
+    denoiser, clock = FakeDenoiser(), count()
+    engine = make_engine(None, denoiser=denoiser, options=EngineOptions(max_rows=3), clock=lambda: next(clock) / 1000)
+    for k, scale in enumerate((7.5, 7.5, 1.0, 7.5)):
+        engine.submit(make_spec(guidance_scale=scale, steps=1 + (k == 0)), Claim(arrived=k / 1000))
+    finish(engine)
+    assert denoiser.batches == [2, 2, 3, 2], "the unguided third waits for the second, which needs two rows"
+
+
+def test_request_batching_forms_a_batch_once() -> None:
+    denoiser = FakeDenoiser()
+    engine = make_engine(None, denoiser=denoiser, options=EngineOptions(batching="request"))
+    for steps in (3, 1, 2, 2, 2):
+        engine.submit(make_spec(guidance_scale=1.0, steps=steps))
+    engine.submit(make_spec(guidance_scale=1.0, steps=1, side=2))
+    finish(engine)
+    assert denoiser.batches == [4, 3, 1, 1, 1, 1]
 
 
 def test_more_concepts_than_slots_wait_for_a_slot(concepts: Concepts) -> None:

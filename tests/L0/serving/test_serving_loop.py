@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from serving.deadline import Deadline
 from serving.errors import ConceptNotFound, DeadlineExceeded, Overloaded, ServingError, ShuttingDown
 from serving.lane import FloatArray, LaneSpec
-from serving.loop import BatchUse, EngineLoop, Outcome
+from serving.loop import EngineLoop, Outcome
 from serving.runner import Feeds, Results
 from serving.stages.stage import NO_DEADLINE
 
@@ -61,8 +61,16 @@ class Patience(Deadline):
 
     over: ClassVar[list[bool]] = []
 
-    def passed(self) -> DeadlineExceeded | None:
+    def passed(self, now: float | None = None) -> DeadlineExceeded | None:
         return DeadlineExceeded("timeout", "passed") if self.over else None
+
+
+class LateOnce(Deadline):
+    """A deadline that passes between the coming of a request and its first step."""
+
+    def passed(self, now: float | None = None) -> DeadlineExceeded | None:
+        asked, self.__dict__["asked"] = self.__dict__.get("asked", False), True
+        return DeadlineExceeded("timeout", "passed") if asked else None
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +144,9 @@ def test_whatever_comes_and_goes_every_picture_is_the_one_made_alone(
 
     def arrive(k: int) -> None:
         if k not in futures:
-            futures[k] = loop.submit(specs[k], Deadline(0.0) if requests[k]["fate"] == "late" else NO_DEADLINE)
+            # a deadline that has not passed when the request comes, and has before a step is taken
+            late = requests[k]["fate"] == "late"
+            futures[k] = loop.submit(specs[k], LateOnce() if late else NO_DEADLINE)
 
     def leave(k: int) -> None:
         if k in futures:
@@ -164,7 +174,7 @@ def test_whatever_comes_and_goes_every_picture_is_the_one_made_alone(
     assert loop.pictures == 0
     assert loop.engine.idle
     loop.engine.check_integrity()
-    loop.engine._bank.check_integrity(concepts.load)
+    loop.engine.bank.check_integrity(concepts.load)
 
 
 def _spec(concepts: Concepts, kind: dict[str, Any], fate: str) -> LaneSpec:
@@ -192,8 +202,11 @@ def test_requests_share_steps_and_say_so(loops: Callable[..., EngineLoop]) -> No
     assert gate.reached.wait(WAIT)
     second = loop.submit([make_spec(steps=1), make_spec(steps=4)], NO_DEADLINE)
     gate.open.set()
-    assert first.result(WAIT).use == BatchUse(first_step=1, last_step=3, lanes=3)
-    assert second.result(WAIT).use == BatchUse(first_step=2, last_step=5, lanes=3)
+    one, two = first.result(WAIT).use, second.result(WAIT).use
+    assert (one.first_step, one.last_step, one.lanes, one.steps) == (1, 3, 3, 3)
+    assert (two.first_step, two.last_step, two.lanes, two.steps) == (2, 5, 3, 4)
+    assert one.predicted_seconds is None, "nothing was measured yet"
+    assert 0 <= two.queue_seconds < two.seconds
     assert gate.batches == [2, 6, 4, 2, 2]
     assert loop.steps == 5
 

@@ -1,0 +1,279 @@
+"""Requests over the engine: who is let in, who is ended, who gets what. No thread and no lock of its own."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from serving.ahead import needed_items
+from serving.deadline import Deadline
+from serving.engine import Engine
+from serving.errors import DeadlineExceeded, ServingError
+from serving.lane import FloatArray, Lane, LaneSpec
+from serving.refusals import overloaded, unreachable
+from serving.scheduling import DEFAULT_PRIORITY, Claim, CostModel, StepShape
+from serving.scheduling.admission import HOPE, Admission, Booking, Bounds, Refusal
+from serving.ticket import Ticket
+from serving.use import Ending, LoopUse, Observer, Tally
+
+Prediction = FloatArray | Exception
+"""A lane's guided noise [4, h, w], or why there is none."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, and how urgently."""
+
+    client: str = ""
+    priority: int = DEFAULT_PRIORITY
+
+
+NOBODY = Asker()
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of one size class, about to be taken."""
+
+    lanes: list[Lane]
+    shape: StepShape
+    began: float
+
+
+class Conductor:
+    """See the module. A loop calls `begin_step`, `predict` and `finish_step` in turn; only `predict` may run while
+    another thread calls `accept`.
+
+    Args:
+        engine: only this conductor touches it.
+        bounds: on what is accepted.
+        clock: seconds, the engine's.
+        observers: told of every event.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        bounds: Bounds,
+        clock: Callable[[], float] = time.monotonic,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.engine = engine
+        self.cost = CostModel()
+        self.admission = Admission(bounds, engine.room, self.cost)
+        self.steps = 0
+        self._clock = clock
+        self._tally = Tally()
+        self._observers: tuple[Observer, ...] = (self._tally, *observers)
+        self._tickets: dict[Ticket, None] = {}
+        self._owner: dict[Lane, Ticket] = {}
+        self._ended: list[tuple[Ticket, Exception | None]] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request is under way."""
+        return bool(self._tickets)
+
+    @property
+    def use(self) -> LoopUse:
+        """The counters now."""
+        references = self.engine.references.use
+        return self._tally.use(references.hits, references.misses, self.engine.bank.version)
+
+    def draft(self, specs: Sequence[LaneSpec], deadline: Deadline, asker: Asker = NOBODY) -> Ticket:
+        """A request's ticket, not yet accepted; from any thread."""
+        arrived = self._clock()
+        lanes = [Lane(spec, _claim(spec, deadline, asker, arrived)) for spec in specs]
+        for streams, lane in {lane.spec.streams: lane for lane in lanes}.items():
+            # pictures of one request read the same: it is computed once
+            if streams:
+                lane.beside = self.engine.references.missing(needed_items(lane, 0, len(lane.spec.plan)))
+        return Ticket(lanes, deadline, asker.client, arrived)
+
+    def accept(self, ticket: Ticket) -> None:
+        """Let a request in: all of its pictures or none.
+
+        Raises:
+            DeadlineExceeded: the deadline has passed.
+            Overloaded: the queue has no room, or the deadline cannot be met.
+        """
+        if (late := ticket.deadline.passed(self._clock())) is not None:
+            self.refused("deadline")
+            raise late
+        refusal = self.admission.bounded(ticket.client, len(ticket.lanes))
+        if refusal is None:
+            predicted, refusal = self._foresee(ticket)
+            ticket.use = replace(ticket.use, predicted_seconds=predicted)
+        if refusal is not None:
+            self.refused(refusal.reason)
+            raise overloaded(refusal, len(ticket.lanes), ticket.deadline.at - self._clock())
+        self.admission.hold(ticket.client, len(ticket.lanes))
+        alone = self.admission.seconds([lane.course(self.engine.policy) for lane in ticket.lanes])
+        ticket.latest_start = ticket.deadline.at - HOPE * (alone or 0.0)
+        self._tickets[ticket] = None
+        for lane in ticket.lanes:
+            self._owner[lane] = ticket
+            self.engine.enter(lane)
+
+    def refused(self, reason: str) -> None:
+        """Count a request that was not let in."""
+        for observer in self._observers:
+            observer.refused(reason)
+
+    def begin_step(self) -> Step | None:
+        """End what must end, let join what may, and choose the lanes of the next step; None if there are none."""
+        now = self._clock()
+        for ticket in list(self._tickets):
+            self._end_if_due(ticket, now)
+        batch = self.engine.schedule()
+        if not batch:
+            self._collect(self.engine.advance([], []))
+            return None
+        self.steps += 1
+        for ticket in {self._owner[lane]: None for lane in batch}:
+            if not ticket.started:
+                for observer in self._observers:
+                    observer.queued(now - ticket.arrived)
+            ticket.saw(self.steps, len(batch), now)
+        return Step(batch, shape_of(batch), self._clock())
+
+    def predict(self, batch: Sequence[Lane]) -> list[tuple[Lane, Prediction]]:
+        """The noise of every lane. If the batch breaks, each is tried by itself, and only those that break fail."""
+        try:
+            return list(zip(batch, self.engine.run(batch), strict=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the lanes that cause it and no others
+            if len(batch) == 1:
+                return [(batch[0], error)]
+        return [pair for lane in batch for pair in self.predict([lane])]
+
+    def finish_step(self, step: Step, predictions: Sequence[tuple[Lane, Prediction]], beside: float = 0.0) -> None:
+        """Take the lanes one step on, and end the requests whose pictures are done or have failed.
+
+        Args:
+            step: from `begin_step`.
+            predictions: from `predict`.
+            beside: rows of the reference stream that were computed meanwhile.
+        """
+        good = [(lane, noise) for lane, noise in predictions if not isinstance(noise, Exception)]
+        for lane, error in predictions:
+            if isinstance(error, Exception):
+                self.engine.fail(lane, error)
+        for lane in step.lanes:
+            self._owner[lane].work += len(lane.row_contexts)
+        seconds = self._clock() - step.began
+        if len(good) == len(step.lanes):
+            self.cost.observe(replace(step.shape, beside=beside), seconds)
+        for observer in self._observers:
+            observer.stepped(seconds, len(step.lanes), int(step.shape.rows))
+        self._collect(self.engine.advance([lane for lane, _ in good], [noise for _, noise in good]))
+
+    def end_all(self, error: Exception) -> None:
+        """End every request for one reason."""
+        for ticket in list(self._tickets):
+            self._end(ticket, error)
+
+    def deliver(self) -> None:
+        """Tell whoever waits for the requests that ended; calls them back, and so must hold no lock."""
+        ended, self._ended = self._ended, []
+        for ticket, error in ended:
+            if not ticket.future.set_running_or_notify_cancel():
+                continue
+            if error is None:
+                ticket.future.set_result(ticket.outcome(self._clock()))
+            else:
+                ticket.future.set_exception(error)
+
+    def wake_at(self) -> float:
+        """When the next deadline passes, seconds on the clock; infinite if none does."""
+        return min((ticket.deadline.at for ticket in self._tickets), default=math.inf)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if a request and its lanes, or the accounts, disagree."""
+        self.engine.check_integrity()
+        if self.admission.pictures != sum(len(ticket.lanes) for ticket in self._tickets):
+            raise AssertionError("the account of accepted pictures is wrong")
+        if set(self._owner.values()) != set(self._tickets):
+            raise AssertionError("lanes and requests disagree")
+
+    def _foresee(self, ticket: Ticket) -> tuple[float | None, Refusal | None]:
+        policy, now = self.engine.policy, self._clock()
+        bookings = {lane: Booking(lane.course(policy), lane.claim.deadline) for lane in ticket.lanes}
+
+        def ordered(last: bool) -> list[Booking]:
+            newcomers = list(bookings)
+            lanes = [*self.engine.order([]), *newcomers] if last else self.engine.order(newcomers)
+            return [bookings.get(lane) or _booking(lane, self.engine) for lane in lanes]
+
+        running = [_booking(lane, self.engine) for lane in self.engine.running]
+        return self.admission.foresee(list(bookings.values()), running, ordered, now)
+
+    def _end_if_due(self, ticket: Ticket, now: float) -> None:
+        if ticket.future.cancelled():
+            self._end(ticket, None)
+        elif (late := ticket.deadline.passed(now)) is not None:
+            self._end(ticket, late)
+        elif not ticket.started:
+            if now > ticket.latest_start:
+                self._end(ticket, unreachable(ticket.deadline.at - now))
+        elif math.isfinite(ticket.deadline.at) and now + HOPE * self._rest(ticket) > ticket.deadline.at:
+            self._end(ticket, unreachable(ticket.deadline.at - now))
+
+    def _rest(self, ticket: Ticket) -> float:
+        """Seconds that a request which was begun takes at least, as long as its neighbours stay."""
+        rests = []
+        for lane in ticket.lanes:
+            if lane.done or lane.error is not None:
+                continue
+            course, peers = lane.course(self.engine.policy), self.engine.peers(lane.spec.size_class)
+            shape = shape_of(peers if lane in peers else [lane])
+            rests.append(self.admission.rest(course, shape, len(ticket.lanes)) or 0.0)
+        return max(rests, default=0.0)
+
+    def _collect(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
+            ticket = self._owner.get(lane)
+            if ticket is None:
+                continue
+            if lane.error is not None:
+                self._end(ticket, lane.error)
+            elif all(other.done for other in ticket.lanes):
+                self._end(ticket, None)
+
+    def _end(self, ticket: Ticket, error: Exception | None) -> None:
+        """Take the request's lanes out. Without an error it is done or was cancelled."""
+        for lane in ticket.lanes:
+            self._owner.pop(lane, None)
+            self.engine.cancel(lane)
+        del self._tickets[ticket]
+        self.admission.release(ticket.client, len(ticket.lanes))
+        self._ended.append((ticket, error))
+        ending = _ending(ticket, error, self._clock())
+        for observer in self._observers:
+            observer.ended(ending, self._clock() - ticket.arrived, ticket.work)
+
+
+def shape_of(lanes: Sequence[Lane]) -> StepShape:
+    """The shape of the next step of lanes of one size class."""
+    rows = sum(len(lane.row_contexts) for lane in lanes)
+    attending = sum(strength > 0 for lane in lanes for strength in lane.row_strengths)
+    return StepShape(lanes[0].spec.size_class, rows, attending)
+
+
+def _claim(spec: LaneSpec, deadline: Deadline, asker: Asker, arrived: float) -> Claim:
+    return Claim(asker.client, asker.priority, deadline.at, arrived, spec.rows_left[0])
+
+
+def _booking(lane: Lane, engine: Engine) -> Booking:
+    return Booking(lane.course(engine.policy), lane.claim.deadline)
+
+
+def _ending(ticket: Ticket, error: Exception | None, now: float) -> Ending:
+    if isinstance(error, DeadlineExceeded):
+        return "deadline"
+    if error is None:
+        if ticket.future.cancelled():
+            return "cancelled"
+        return "done" if now <= ticket.deadline.at else "deadline"
+    return "shutting_down" if isinstance(error, ServingError) and error.status == "UNAVAILABLE" else "failed"

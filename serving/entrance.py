@@ -1,0 +1,162 @@
+"""Where lanes wait: prepares what they need beside the loop, and lets them join between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from serving.ahead import FeatureWorker
+from serving.bank import SlotBank
+from serving.lane import Lane
+from serving.preparing import Packages
+from serving.scheduling import Policy, Room, SizeClass, WaitingQueue
+
+Running = dict[SizeClass, list[Lane]]
+"""The lanes under way; no size class without any."""
+
+
+@dataclass
+class _Doors:
+    """Who may still join before this step."""
+
+    full: set[SizeClass] = field(default_factory=set)
+    """Size classes in which the first of the order had no room."""
+    no_slot: bool = False
+    """The first of the order found no slot: until it has one, nobody else takes one, or holds one longer."""
+    written: bool = False
+    """One slot is written between two steps, so that no step waits for more."""
+
+    def open_to(self, lane: Lane, bank: SlotBank) -> bool:
+        if lane.spec.size_class in self.full:
+            return False
+        if lane.spec.concept is None:
+            return True
+        return not self.no_slot and (not self.written or lane.spec.concept.digest in bank)
+
+
+class Entrance:
+    """Belongs to the engine's thread.
+
+    Args:
+        bank: the resident concepts.
+        packages: reads those that are not resident.
+        ahead: computes a lane's first reference features; None = nobody does.
+        room: bounds of the batch.
+        policy: of the order.
+    """
+
+    def __init__(
+        self, bank: SlotBank, packages: Packages, ahead: FeatureWorker | None, room: Room, policy: Policy
+    ) -> None:
+        self._bank = bank
+        self.packages = packages
+        self._ahead = ahead
+        self._room = room
+        self._policy = policy
+        self._waiting: WaitingQueue[Lane] = WaitingQueue(policy)
+        self._changed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def order(self, now: float, newcomers: Sequence[Lane]) -> list[Lane]:
+        """All that waits, and `newcomers` with it, as it would join if nothing else came."""
+        return self._waiting.order(now, [(lane, lane.claim) for lane in newcomers])
+
+    def add(self, lane: Lane) -> None:
+        """Let a lane wait."""
+        self._waiting.add(lane, lane.claim)
+        self._changed = True
+
+    def remove(self, lane: Lane) -> bool:
+        """Let a lane wait no more; False if it does not."""
+        found = self._waiting.remove(lane)
+        self._changed = self._changed or found
+        return found
+
+    def clear(self) -> list[Lane]:
+        """Let nobody wait any more; returns those that did."""
+        lanes = list(self._waiting)
+        self._waiting = WaitingQueue(self._policy)
+        self.packages.want([])
+        return lanes
+
+    def prepare(self, running: Sequence[Lane], step: int, now: float) -> None:
+        """Have read and computed what the lanes that join next will need, and no more than fits into a batch."""
+        if not self._changed:
+            return
+        self._changed = False
+        free = len(running) < self._room.lanes
+        soonest = step if free else step + min(len(lane.remaining_timesteps) for lane in running)
+        digests: dict[str, None] = {}
+        for lane in self._waiting.order(now)[: self._room.lanes]:
+            if lane.spec.concept is None:
+                continue
+            if lane.spec.concept.digest not in self._bank:
+                digests[lane.spec.concept.digest] = None
+            if self._ahead is not None:
+                self._ahead.begin(lane, soonest, self._policy.due(lane.claim))
+        self.packages.want(list(digests))
+
+    def unread(self) -> list[tuple[Lane, Exception]]:
+        """The lanes whose package could not be read, and why."""
+        errors = self.packages.errors()
+        lanes = [(lane, lane.spec.concept) for lane in self._waiting] if errors else []
+        return [(lane, errors[concept.digest]) for lane, concept in lanes if concept and concept.digest in errors]
+
+    def admit(self, running: Running, now: float) -> list[Lane]:
+        """Let join what is first in the order among the ready; nobody slips in before one that lacks room.
+
+        Returns:
+            Those that joined, which are in `running` now; their slots are written and pinned.
+        """
+        joined: list[Lane] = []
+        if self._room.batching == "request" and running:
+            return joined
+        doors = _Doors()
+        while sum(map(len, running.values())) < self._room.lanes:
+            lane = self._waiting.first(now, lambda lane: self._ready(lane) and doors.open_to(lane, self._bank))
+            if lane is None:
+                break
+            if not self._fits(lane, running):
+                doors.full.add(lane.spec.size_class)
+            elif self._takes_slot(lane, doors, beside=bool(running)):
+                self._waiting.take(lane, now)
+                running.setdefault(lane.spec.size_class, []).append(lane)
+                joined.append(lane)
+        self._changed = self._changed or bool(joined)
+        return joined
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the queue is out of order, or more is held than can join."""
+        self._waiting.check_integrity()
+        if len(self.packages) > self._room.lanes:
+            raise AssertionError("more packages are held than lanes can join")
+
+    def _takes_slot(self, lane: Lane, doors: _Doors, *, beside: bool) -> bool:
+        if lane.spec.concept is None:
+            return True
+        writes = lane.spec.concept.digest not in self._bank
+        lane.slot = self._bank.acquire(lane.spec.concept.digest, self.packages.get)
+        doors.no_slot = lane.slot is None
+        doors.written = doors.written or (writes and beside)
+        return lane.slot is not None
+
+    def _ready(self, lane: Lane) -> bool:
+        """Whether what it needs of its concept is there."""
+        if lane.spec.concept is None:
+            return True
+        if self._ahead is not None and not lane.first_features:
+            return False
+        return lane.spec.concept.digest in self._bank or self.packages.read(lane.spec.concept.digest)
+
+    def _fits(self, lane: Lane, running: Running) -> bool:
+        peers = running.get(lane.spec.size_class, [])
+        if self._room.batching == "request" and running and not peers:
+            return False
+        return not peers or most_rows([*peers, lane]) <= self._room.rows
+
+
+def most_rows(lanes: Sequence[Lane]) -> int:
+    """The most rows that a step of these lanes can have."""
+    return sum(2 if any(lane.spec.guided) else 1 for lane in lanes)

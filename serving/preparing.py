@@ -1,0 +1,68 @@
+"""Concept packages, read beside the loop for the lanes that join next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+
+from vico.concept import ConceptPackage
+
+Load = Callable[[str], ConceptPackage]
+
+
+class Packages:
+    """The packages of the lanes that are about to join, and no others: what they take is bounded by their number.
+
+    Belongs to the loop's thread.
+
+    Args:
+        load: a package by digest; from any thread.
+        executor: where it is called; None = here and now.
+        wake: called from another thread when one was read, or could not be.
+    """
+
+    def __init__(self, load: Load, executor: Executor | None = None, wake: Callable[[], None] = lambda: None) -> None:
+        self._load = load
+        self._executor = executor
+        self.wake = wake
+        self._futures: dict[str, Future[ConceptPackage]] = {}
+
+    def want(self, digests: Sequence[str]) -> None:
+        """Read these, and let go of all others."""
+        for digest in self._futures.keys() - set(digests):
+            self._futures.pop(digest).cancel()
+        for digest in digests:
+            if digest not in self._futures:
+                self._futures[digest] = self._begin(digest)
+
+    def read(self, digest: str) -> bool:
+        """Whether the package was read, or could not be."""
+        return digest in self._futures and self._futures[digest].done()
+
+    def errors(self) -> dict[str, Exception]:
+        """Why packages could not be read, by digest."""
+        done = ((digest, future.exception()) for digest, future in self._futures.items() if future.done())
+        return {digest: error for digest, error in done if isinstance(error, Exception)}
+
+    def get(self, digest: str) -> ConceptPackage:
+        """A package that was read.
+
+        Raises:
+            VicoError: what `load` raised.
+        """
+        return self._futures[digest].result()
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    def _begin(self, digest: str) -> Future[ConceptPackage]:
+        if self._executor is not None:
+            future = self._executor.submit(self._load, digest)
+            future.add_done_callback(lambda _: self.wake())
+            return future
+        future = Future()
+        try:
+            future.set_result(self._load(digest))
+        except Exception as error:  # noqa: BLE001 - it is that of whoever asks for this package
+            future.set_exception(error)
+        return future

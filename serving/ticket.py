@@ -1,0 +1,76 @@
+"""A request on its way through the loop, and what it brings back."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from serving.deadline import Deadline
+from serving.lane import FloatArray, Lane
+
+
+@dataclass(frozen=True)
+class BatchUse:
+    """How a request shared the running batch. Steps are counted since the loop began, over all requests."""
+
+    first_step: int = 0
+    """The first step with a lane of the request."""
+    last_step: int = 0
+    lanes: int = 0
+    """Most lanes in one of its steps, those of other requests included."""
+    steps: int = 0
+    """Steps with a lane of the request."""
+    queue_seconds: float = 0.0
+    """From its coming to its first step."""
+    seconds: float = 0.0
+    """From its coming to its last step's end."""
+    predicted_seconds: float | None = None
+    """What `seconds` were foreseen to be when it came; None = no step had been measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A request's pictures, as latents."""
+
+    latents: list[FloatArray]
+    """[4, h, w] each, in the order of the specs."""
+    use: BatchUse
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request under way; all but `future` belongs to the loop."""
+
+    lanes: list[Lane]
+    deadline: Deadline
+    client: str
+    arrived: float
+    latest_start: float = math.inf
+    """When it is too late to begin, seconds on the loop's clock."""
+    future: Future[Outcome] = field(default_factory=Future)
+    use: BatchUse = BatchUse()
+    work: int = 0
+    """Rows x steps spent on it."""
+
+    @property
+    def started(self) -> bool:
+        """Whether a step was taken for it."""
+        return self.use.steps > 0
+
+    def saw(self, step: int, lanes: int, now: float) -> None:
+        """Count a step that some of its lanes take, which begins now."""
+        first = step if not self.started else self.use.first_step
+        waited = self.use.queue_seconds if self.started else now - self.arrived
+        self.use = replace(
+            self.use,
+            first_step=first,
+            last_step=step,
+            lanes=max(lanes, self.use.lanes),
+            steps=self.use.steps + 1,
+            queue_seconds=waited,
+        )
+
+    def outcome(self, now: float) -> Outcome:
+        """Its pictures, all of which are done."""
+        return Outcome([lane.state.latent for lane in self.lanes], replace(self.use, seconds=now - self.arrived))
