@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from serving.admin.opening import open_admin
+from serving.admin.secret import read_secret
 from serving.command import HOST, Ports
 from serving.config import MIB, ServingConfig, registry_place
 from serving.launcher import Server
@@ -41,6 +43,10 @@ def serve(
     require_signature: Annotated[
         Path | None, typer.Option(help="Public key (PEM): packages that it did not sign are refused.")
     ] = None,
+    admin_secret_file: Annotated[
+        Path | None, typer.Option(help="Secret of the admin service (`vico concepts`); without it there is none.")
+    ] = None,
+    admin_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8003,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds to load the graphs.")] = 600,
     verbose: Annotated[bool, typer.Option(help="Pass on all of Triton's log.")] = False,
 ) -> None:
@@ -58,10 +64,15 @@ def serve(
         registry_seconds=registry_seconds,
         signature_key=require_signature,
     )
+    secret = read_secret(admin_secret_file) if admin_secret_file else ""
     exit_on_signals()
-    with Server(config, Ports(grpc_port, metrics_port), start_timeout, verbose) as server:
+    with (
+        Server(config, Ports(grpc_port, metrics_port), start_timeout, verbose) as server,
+        open_admin(config, server.store, secret, admin_port) as admin,
+    ):
+        also = f", admin {admin.address}" if admin else ""
         # one line, for people and for scripts that wait for it
-        Console(soft_wrap=True).print(f"ready: gRPC {server.address}, metrics {HOST}:{server.ports.metrics}")
+        Console(soft_wrap=True).print(f"ready: gRPC {server.address}, metrics {HOST}:{server.ports.metrics}{also}")
         while True:
             time.sleep(0.5)
             server.require_alive()

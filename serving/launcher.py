@@ -61,6 +61,11 @@ class Server:
         """host:port for gRPC clients."""
         return f"{HOST}:{self.ports.grpc}"
 
+    @property
+    def store(self) -> Path:
+        """Folder of the verified concepts, through which the stages tell what they hold."""
+        return self._run_folder / "concepts"
+
     def __enter__(self) -> Server:
         return self
 
@@ -89,7 +94,7 @@ class Server:
 
     def _spawn(self, folder: Path, config: ServingConfig, verbose: bool) -> subprocess.Popen[str]:
         installation = find_installation()
-        launched = config.launched(folder / "concepts", secrets.token_hex(32))
+        launched = config.launched(self.store, secrets.token_hex(32))
         backends = make_backend_folder(installation, folder / "backends")
         prefix = region_prefix(os.getpid())
         return subprocess.Popen(
