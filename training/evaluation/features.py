@@ -1,4 +1,4 @@
-"""Features of whole pictures and of their object crops, computed once per picture."""
+"""Object crops, and features of whole pictures and of crops, computed once per picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from training.evaluation.crop import Box, Cropper
 from training.evaluation.encoder import Encoder, Features
 
 
@@ -41,6 +42,22 @@ class CachedEncoder:
         if new:
             self._known |= dict(zip(new, self._encoder.encode(list(new.values())), strict=True))
         return np.stack([self._known[key] for key in keys])
+
+
+class CachedCropper:
+    """A cropper that remembers: every photo of the gallery is asked for again with every subject."""
+
+    def __init__(self, cropper: Cropper) -> None:
+        self._cropper = cropper
+        self._known: dict[tuple[bytes, str], Box] = {}
+
+    def crops(self, pictures: Sequence[Image.Image], word: str) -> list[Image.Image]:
+        """As the cropper's own."""
+        keys = [(_key(picture), word) for picture in pictures]
+        new = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in self._known}
+        if new:
+            self._known |= dict(zip(new, self._cropper.boxes(list(new.values()), word), strict=True))
+        return [picture.crop(self._known[key]) for key, picture in zip(keys, pictures, strict=True)]
 
 
 def _key(picture: Image.Image) -> bytes:

@@ -14,7 +14,7 @@ from training.evaluation import similarity
 from training.evaluation.crop import Cropper
 from training.evaluation.draw import Drawn
 from training.evaluation.encoder import Encoder, Features, NeedsFixedSet
-from training.evaluation.features import CachedEncoder, Views
+from training.evaluation.features import CachedCropper, CachedEncoder, Views
 from training.evaluation.subject import Subject
 from vico.base import Base
 
@@ -79,7 +79,7 @@ class Scorer:
         text_judge: TextJudge,
         look_alikes: Mapping[str, Sequence[Image.Image]] | None = None,
     ) -> None:
-        self._cropper = Cropper(base)
+        self._cropper = CachedCropper(Cropper(base))
         self._subjects = tuple(subjects)
         self._text_judge = text_judge
         self._look_alikes = dict(look_alikes or {})

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.evaluation.crop import Cropper, mean_map, object_box
+from tests.helpers.evaluation import disc
+from training.evaluation.crop import Box, Cropper, mean_map, object_box
+from training.evaluation.features import CachedCropper
 from vico.base import Base
 
 
@@ -68,3 +72,25 @@ def test_neighbours_in_a_batch_do_not_matter(tiny_base: Base) -> None:
     together = cropper.attention(pictures, "toy")
     alone = np.concatenate([cropper.attention([picture], "toy") for picture in pictures])
     np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_a_picture_is_searched_once_for_a_word(tiny_base: Base) -> None:
+    class Counting(Cropper):
+        seen = 0
+
+        def boxes(self, pictures: Sequence[Image.Image], word: str) -> list[Box]:
+            Counting.seen += len(pictures)
+            return super().boxes(pictures, word)
+
+    one, other = (disc(colour, (200, 200, 200)) for colour in ((220, 20, 20), (20, 20, 220)))
+    cropper = CachedCropper(Counting(tiny_base))
+    first = cropper.crops([one, other, one], "toy")
+    assert Counting.seen == 2
+    assert [crop.tobytes() for crop in first] == [
+        c.tobytes() for c in Cropper(tiny_base).crops([one, other, one], "toy")
+    ]
+    cropper.crops([other], "toy")
+    assert Counting.seen == 2
+    cropper.crops([other], "dog")
+    assert Counting.seen == 3
+    assert cropper.crops([], "toy") == []
