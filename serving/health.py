@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 import grpc
 
+Metadata = tuple[tuple[str, str], ...]
 
-def models_ready(address: str, models: Iterable[str], timeout_seconds: float = 2.0) -> bool:
+
+def models_ready(address: str, models: Iterable[str], timeout_seconds: float = 2.0, metadata: Metadata = ()) -> bool:
     """Whether the server at `address` answers that every one of `models` is ready."""
     with grpc.insecure_channel(address) as channel:
         ask = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
         try:
-            return all(_is_ready(ask(_request(model), timeout=timeout_seconds)) for model in models)
+            return all(_is_ready(ask(_request(model), timeout=timeout_seconds, metadata=metadata)) for model in models)
         except grpc.RpcError:
             return False
 

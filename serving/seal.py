@@ -1,7 +1,7 @@
-"""A seal on what the first stage hands on.
+"""A seal on what one of our processes hands to another through Triton.
 
-Triton lets a client call any model of the repository, not only the ensemble. The later stages trust a request because
-the first one validated it: the seal is how they know that it did.
+The stages trust a request because the first one validated it, and the first one a caller's name because the front
+door checked the key: the seal is how they know. A sealed text of one purpose does not pass for one of another.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ class Seal:
     """HMAC-SHA256 under a secret that the launcher makes for each start of the server."""
 
     secret: str
+    purpose: str = "request"
+    """The tensor that carries the text."""
 
     def close(self, text: str) -> bytes:
         """The text with its seal in front."""
@@ -32,8 +34,12 @@ class Seal:
         """
         code, content = sealed[:64], sealed[64:]
         if not hmac.compare_digest(code, self._code(content)):
-            raise InvalidField("request", "not sealed by the first stage", "calls of the model `vico`")
+            raise InvalidField(self.purpose, "not sealed by the server", "calls of the model `vico`")
         return content.decode()
 
+    def of(self, purpose: str) -> Seal:
+        """A seal of the same secret for another tensor."""
+        return Seal(self.secret, purpose)
+
     def _code(self, content: bytes) -> bytes:
-        return hmac.new(self.secret.encode(), content, sha256).hexdigest().encode()
+        return hmac.new(self.secret.encode(), self.purpose.encode() + b"\0" + content, sha256).hexdigest().encode()

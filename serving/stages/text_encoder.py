@@ -10,12 +10,14 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from serving.cache import ByteLRU
+from serving.caller import caller_of
 from serving.concepts.head import ConceptHead
 from serving.concepts.opening import open_registry
 from serving.concepts.registry import Registry
 from serving.concepts.watcher import Watcher
 from serving.config import ServingConfig
 from serving.deadline import Deadline
+from serving.errors import ConceptNotFound
 from serving.fields import RawArray, RawFields
 from serving.photo import open_photo
 from serving.report import Notice, StageReport, Stopwatch
@@ -68,9 +70,12 @@ class TextEncoderStage:
     def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """See `Stage`."""
         watch = Stopwatch()
-        request = parse_request(inputs, self._graphset).due(deadline)
+        caller = caller_of(inputs, self._seal)
+        request = replace(parse_request(inputs, self._graphset).due(deadline), client=caller.client, call=caller.call)
         if photo := REFERENCE_IMAGE.read(inputs):
             open_photo(photo)
+        if request.concept and not caller.sees(request.concept):
+            raise _hidden(request.concept)
         resolved = self._registry.resolve(request.concept) if request.concept else None
         head = resolved.head if resolved else None
         if head is not None:
@@ -134,6 +139,12 @@ class TextEncoderStage:
         for row, context in zip(rows, contexts, strict=True):
             self._contexts.put(row.key, context.copy())
         return contexts
+
+
+def _hidden(concept: str) -> ConceptNotFound:
+    """Word for word what the registry says of a concept that is not there (a test holds them together)."""
+    concept_id = concept.partition("@")[0]
+    return ConceptNotFound("concept", f"no concept {concept_id!r}", "a concept in the registry, or one of its versions")
 
 
 def _truncations(negative: TokenizedPrompt, positive: TokenizedPrompt) -> tuple[Notice, ...]:

@@ -1,26 +1,31 @@
-"""Third stage: from noise to latent, through the engine's loop."""
+"""Third stage: from noise to latent, through the engine's loop. Also takes the front door's words about calls."""
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
+from serving.calls import CallCancelled, Calls
 from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.deadline import Deadline
-from serving.engine import Engine
+from serving.engine import Engine, EngineOptions
 from serving.errors import InvalidField
 from serving.fields import RawArray, RawFields
 from serving.lane import ConceptUse, LaneSpec
-from serving.loop import EngineLoop, Outcome
+from serving.loop import Asker, EngineLoop, Outcome
 from serving.references import ReferenceFeatures
 from serving.report import StageReport, Stopwatch
 from serving.request import GenerateRequest
 from serving.runner import KeepsInputs, open_runner
 from serving.seal import Seal
+from serving.stages.names import CONTROL
 from serving.stages.stage import NO_DEADLINE, Pending, request_of, require_shape, text_tensor
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import PRESETS, initial_noise, make_plan
@@ -28,6 +33,9 @@ from vico.sampling import PRESETS, initial_noise, make_plan
 PROMPT_TOKENS = 77
 GRACE_SECONDS = 8.0
 """For lanes under way when the server is told to stop; within Triton's own patience."""
+
+PACKAGE_READERS = 2
+"""Threads that read and verify packages; most of it is waiting for the disk."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,6 +49,7 @@ class UnetLoopStage:
         self._graphset = graphset
         self._loop = loop
         self._seal = seal
+        self._calls = Calls()
 
     def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """See `Stage`."""
@@ -48,17 +57,33 @@ class UnetLoopStage:
 
     def begin(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> Pending:
         """See `DeferredStage`. The pictures share the batch with those of every other request."""
+        if CONTROL in inputs:
+            return self._control(inputs)
         watch = Stopwatch()
         request = request_of(inputs, self._seal)
+        self._calls.require_wanted(request.call)
         require_shape("context", inputs["context"], (2, PROMPT_TOKENS, self._graphset.context_width))
         concept = self._concept_use(request, inputs)
         specs = lane_specs(request, inputs["context"], concept, self._graphset)
-        future = self._loop.submit(specs, request.deadline)
-        return Pending(future, lambda: self._outputs(future.result(), watch))
+        future = self._loop.submit(specs, request.deadline, Asker(request.client, request.priority))
+        self._calls.add(request.call, future)
+        return Pending(future, lambda: self._outputs(_result(future), watch))
 
     def close(self) -> None:
         """See `DeferredStage`."""
         self._loop.close(GRACE_SECONDS)
+
+    def _control(self, inputs: RawFields) -> Pending:
+        """Do what the text asks, and tell how far the loop is: `{"steps": n, "pictures": n}` in the report's place."""
+        asked = json.loads(self._seal.of(CONTROL).open(inputs[CONTROL][0]))
+        if asked.get("all"):
+            self._calls.cancel_all()
+        elif "cancel" in asked:
+            self._calls.cancel(asked["cancel"])
+        told = text_tensor(json.dumps({"steps": self._loop.steps, "pictures": self._loop.pictures}))
+        done: Future[None] = Future()
+        done.set_result(None)
+        return Pending(done, lambda: {"unet_loop_report": told})
 
     def _outputs(self, outcome: Outcome, watch: Stopwatch) -> dict[str, RawArray]:
         report = StageReport(self.name, watch.seconds, batch=asdict(outcome.use))
@@ -81,6 +106,13 @@ class UnetLoopStage:
         return ConceptUse(request.concept_digest, strengths, references, contexts, position)
 
 
+def _result(future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except CancelledError:
+        raise CallCancelled from None
+
+
 def lane_specs(
     request: GenerateRequest, context: FloatArray, concept: ConceptUse | None, graphset: GraphSet
 ) -> list[LaneSpec]:
@@ -99,16 +131,24 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
     """The stage over the graph set and store of `config`."""
     graphset = read_graphset(config.graphs)
     denoiser = open_runner(config, graphset, "denoiser")
+    rows = 2 * config.lookahead
+    # the worker looks ahead: what the loop must compute itself is only what the next step asks
     references = ReferenceFeatures(
-        open_runner(config, graphset, "reference_encoder"),
-        len(graphset.sites),
-        config.reference_bytes,
-        config.lookahead,
-        max_rows=2 * config.lookahead,
+        open_runner(config, graphset, "reference_encoder"), len(graphset.sites), config.reference_bytes, 1, rows
     )
     store = ConceptStore(config.store, config.host_bytes)
     bank = SlotBank(graphset.sites, config.slots, denoiser.dtype)
     if isinstance(denoiser, KeepsInputs):
         denoiser.keep(bank.arrays, lambda: bank.version)
-    engine = Engine(denoiser, references, bank, store.open, graphset.sites, config.max_lanes)
-    return UnetLoopStage(graphset, EngineLoop(engine, config.max_queue), Seal(config.secret))
+    engine = Engine(
+        denoiser,
+        references,
+        bank,
+        store.open,
+        graphset.sites,
+        config.max_lanes,
+        EngineOptions(config.max_rows, config.batching),
+        executor=ThreadPoolExecutor(PACKAGE_READERS, "packages"),
+        ahead=FeatureWorker(references, config.lookahead, rows),
+    )
+    return UnetLoopStage(graphset, EngineLoop(engine, config.max_queue, config.max_client_queue), Seal(config.secret))
