@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class SlotBank:
         """Counts the writes: a runner with memory of its own copies the arrays again when it has changed."""
         self._slot_of: OrderedDict[str, int] = OrderedDict()
         self._pins: Counter[str] = Counter()
+        self._retained: frozenset[str] = frozenset()
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._slot_of
@@ -63,6 +64,18 @@ class SlotBank:
         self._pins[digest] -= 1
         if self._pins[digest] == 0:
             del self._pins[digest]
+
+    def retain(self, digests: Sequence[str]) -> None:
+        """Let these concepts, and no others, stay resident once they are: the first S − 1, as every other needs a slot.
+
+        May be called from any thread.
+        """
+        self._retained = frozenset(digests[: self._slots - 1])
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """Digests of the concepts in slots now."""
+        return tuple(self._slot_of.copy())
 
     def unpin_all(self) -> None:
         """Undo every `acquire`."""
@@ -93,12 +106,13 @@ class SlotBank:
                     raise AssertionError(f"slot {slot} does not hold {feed} of {digest[:12]}")
 
     def _free_slot(self) -> int | None:
-        """A slot that nobody uses: an empty one, or the one used longest ago among the unpinned."""
+        """A slot that nobody uses: an empty one, or the one used longest ago among those that may leave."""
         empty = set(range(self._slots)) - set(self._slot_of.values())
         if empty:
             return min(empty)
-        unpinned = next((digest for digest in self._slot_of if digest not in self._pins), None)
-        return None if unpinned is None else self._slot_of[unpinned]
+        staying = self._pins.keys() | self._retained
+        leaving = next((digest for digest in self._slot_of if digest not in staying), None)
+        return None if leaving is None else self._slot_of[leaving]
 
     def _write(self, digest: str, slot: int, package: ConceptPackage) -> None:
         owner = next((other for other, taken in self._slot_of.items() if taken == slot), None)

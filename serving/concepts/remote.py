@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -25,7 +26,9 @@ from serving.concepts.source import (
 ATTEMPTS = 5
 """Of one part of a download; what was fetched before stays."""
 
-_MARKS = ("ETag", "etag", "generation", "VersionId", "md5Hash", "mtime", "LastModified", "updated", "created")
+_CONTENT_MARKS = ("ETag", "etag", "generation", "md5Hash")
+_TIME_MARKS = ("mtime", "LastModified", "last_modified", "updated", "created")
+"""Where nothing better is given; some stores round them otherwise in a listing than in a look at one file."""
 T = TypeVar("T")
 
 
@@ -151,4 +154,10 @@ class RemoteSource:
 
 def _stamp(info: Mapping[str, Any]) -> Stamp:
     size = int(info["size"] or 0)
-    return Stamp(size, (size, *(str(info[key]) for key in _MARKS if info.get(key) is not None)))
+    marks = _marks(info, _CONTENT_MARKS) or _marks(info, _TIME_MARKS)
+    return Stamp(size, (size, *marks))
+
+
+def _marks(info: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    values = [info[name] for name in names if info.get(name) is not None]
+    return [str(value.timestamp() if isinstance(value, datetime) else value) for value in values]

@@ -12,6 +12,7 @@ from pathlib import Path
 from serving.cache import ByteLRU
 from serving.errors import ConceptNotFound, Overloaded
 from vico.concept import ConceptPackage, read_package
+from vico.errors import ConceptError
 
 IN_USE_SECONDS = 600
 """A version that a request resolved to within this time is never evicted from disk: the later stages, which read it
@@ -82,10 +83,7 @@ class ConceptStore:
         """
         package = self._host.get(digest)
         if package is None:
-            try:
-                package = read_package(self._path(digest))
-            except FileNotFoundError:
-                raise ConceptNotFound("concept", "this version is no longer kept", "a version in use") from None
+            package = self._read(digest)
             self._host.put(digest, package)
         return package
 
@@ -99,8 +97,10 @@ class ConceptStore:
 
     def warm(self, digest: str) -> None:
         """Bring a version into host memory if nothing else must leave for it; raises what `open` does."""
-        if digest not in self._host and self._host.room_bytes >= self._size(digest):
-            self.open(digest)
+        if digest not in self._host:
+            package = self._read(digest)
+            if package.size_bytes <= self._host.room_bytes:
+                self._host.put(digest, package)
 
     def held(self) -> tuple[str, ...]:
         """Digests in host memory."""
@@ -161,11 +161,14 @@ class ConceptStore:
     def _copies(self) -> list[Path]:
         return list(self._folder.glob("*.safetensors"))
 
-    def _size(self, digest: str) -> int:
+    def _read(self, digest: str) -> ConceptPackage:
         try:
-            return self._path(digest).stat().st_size
+            package = read_package(self._path(digest))
         except FileNotFoundError:
-            return 0
+            raise ConceptNotFound("concept", "this version is no longer kept", "a version in use") from None
+        if package.digest != digest:
+            raise ConceptError("concept", "its copy was damaged in the server", "the same request later")
+        return package
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
 from serving.calls import CallCancelled, Calls
+from serving.concepts.keeper import Keeper
 from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.deadline import Deadline
@@ -138,6 +139,7 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
     )
     store = ConceptStore(config.store, config.host_bytes)
     bank = SlotBank(graphset.sites, config.slots, denoiser.dtype)
+    Keeper("unet_loop", store, lambda wishes: bank.retain(wishes.pinned), lambda: bank.resident).start()
     if isinstance(denoiser, KeepsInputs):
         denoiser.keep(bank.arrays, lambda: bank.version)
     engine = Engine(

@@ -49,6 +49,23 @@ def test_the_least_recently_used_leaves_and_the_pinned_stay(concepts: Concepts) 
     bank.check_integrity(concepts.load)
 
 
+def test_the_operators_concepts_stay_but_never_in_the_last_slot(concepts: Concepts) -> None:
+    a, b, c, d = concepts.digests
+    bank = SlotBank(SITES, 2)
+    bank.retain([a, b])
+    for digest in (a, b, c, d, b, c):
+        assert bank.acquire(digest, concepts.load) is not None
+        bank.release(digest)
+        bank.check_integrity()
+    assert set(bank.resident) == {a, c}
+    assert concepts.loads.count(a) == 1
+    bank.check_integrity(concepts.load)
+    bank.retain([])
+    for digest in (b, d):
+        bank.acquire(digest, concepts.load)
+    assert set(bank.resident) == {b, d}
+
+
 def test_a_resident_concept_is_not_loaded_again(concepts: Concepts) -> None:
     bank = SlotBank(SITES, 1)
     for _ in range(3):
