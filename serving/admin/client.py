@@ -71,12 +71,12 @@ class Remote:
 
 def _refusal(error: Any) -> VicoError:
     """The service's refusal, as it was raised there."""
-    kind = _ERRORS.get(error.code(), VicoError)
-    field, _, rest = str(error.details()).partition(": ")
-    if not rest:
+    head, form, accepted = str(error.details()).partition("; accepted: ")
+    if not form:
+        # grpc's own words, not the service's
         return RegistryUnreachable("server", "does not answer", "the address of a server's admin service")
-    problem, _, accepted = rest.partition("; accepted: ")
-    return kind(field, problem, accepted)
+    field, _, problem = head.partition(": ")
+    return _ERRORS.get(error.code(), VicoError)(field, problem, accepted)
 
 
 def _whole(value: Any) -> Any:

@@ -42,7 +42,7 @@ class AdminService:
 
     def __init__(self, admin: ConceptAdmin, secret: str, port: int = 0) -> None:
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
-        self._server = grpc.server(ThreadPoolExecutor(THREADS, "admin"), (_Gate(secret),), options=options)
+        self._server = grpc.server(ThreadPoolExecutor(THREADS, "admin"), interceptors=(_Gate(secret),), options=options)
         methods = {name: _method(admin, name) for name in COMMANDS}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
         try:
