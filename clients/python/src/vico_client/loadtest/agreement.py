@@ -9,7 +9,6 @@ from typing import Literal, Optional
 from pydantic import ConfigDict, Field
 
 from vico_client.loadtest.figures import durations
-from vico_client.loadtest.histogram import Histogram
 from vico_client.loadtest.load import ClosedLoad
 from vico_client.loadtest.perf_analyzer import command, cycle_requests, find_tool, read_times, run_tool, write_data
 from vico_client.loadtest.plan import make_plan
@@ -84,7 +83,7 @@ def measured(times: Times, warmup: float) -> Measured:
     throughput = sum(warmup <= answered < end for _, answered in times) / seconds
     return Measured(
         throughput=throughput,
-        latency=durations(Histogram(answered - sent for sent, answered in times if sent >= warmup)),
+        latency=durations(answered - sent for sent, answered in times if sent >= warmup),
     )
 
 

@@ -32,9 +32,12 @@ def constant(rate: float, duration: float) -> Instants:
     return np.arange(max(0, int(np.ceil(rate * duration - 1e-9)))) / rate
 
 
-def poisson(rate: float, duration: float, random: np.random.Generator) -> Instants:
-    """Independent users: exponential gaps of mean 1 / rate seconds."""
-    count = int(random.poisson(rate * duration))
+def poisson(rate: float, duration: float, random: np.random.Generator, *, exact: bool = False) -> Instants:
+    """Independent users: exponential gaps of mean 1 / rate seconds.
+
+    exact: not a Poisson number of requests, but the one expected; so that two rates of a sweep differ as they should.
+    """
+    count = round(rate * duration) if exact else int(random.poisson(rate * duration))
     return np.sort(random.uniform(0.0, duration, count))
 
 

@@ -8,13 +8,13 @@ deadline = {lognormal = {median = 10, sigma = 0.5, low = 2, high = 60}}
 
 # No `from __future__ import annotations`: pydantic reads these annotations, on Python 3.9 too.
 import math
-from typing import Any, Optional, Union
+from typing import Annotated, Any, Optional, Union
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 Number = Union[int, float]
-Scalar = Union[bool, int, float, str, list[int]]  # a list is a size: [height, width]
+Scalar = Union[int, float, str, list[int]]  # a list is a size: [height, width]
 
 
 class Frozen(BaseModel):
@@ -109,7 +109,29 @@ class LogNormal(Frozen):
         return [float(self.lognormal.median)]
 
 
-Distribution = Union[Scalar, Choice, Uniform, LogNormal]
+_FORMS = {"choice": Choice, "uniform": Uniform, "lognormal": LogNormal}
+
+
+def _form(value: Any) -> Optional[str]:
+    """Which of the forms was meant, so that a mistake is explained in its terms; None is refused with all of them."""
+    if isinstance(value, dict):
+        return next((name for name in _FORMS if name in value), None)
+    return next((name for name, form in _FORMS.items() if isinstance(value, form)), "value")
+
+
+Distribution = Annotated[
+    Union[
+        Annotated[Scalar, Tag("value")],
+        Annotated[Choice, Tag("choice")],
+        Annotated[Uniform, Tag("uniform")],
+        Annotated[LogNormal, Tag("lognormal")],
+    ],
+    Discriminator(
+        _form,
+        custom_error_type="distribution",
+        custom_error_message="a table needs one of the keys choice, uniform, lognormal",
+    ),
+]
 
 
 def draw(distribution: Distribution, random: np.random.Generator) -> Scalar:

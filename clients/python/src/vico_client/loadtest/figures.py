@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ def summarise(test: Test, goals: Goals) -> Summary:
     """The figures of a test, judged by `goals`."""
     measured = test.measured
     answered = [record for record in measured if record.ok]
-    latency = Histogram(record.latency for record in answered)
+    latencies = [record.latency for record in answered]
+    latency = durations(latencies)
     errors = _errors(measured)
     correctness = None if test.comparisons is None else _correctness(test.comparisons)
     counts = _counts(test, measured)
@@ -67,39 +69,37 @@ def summarise(test: Test, goals: Goals) -> Summary:
         end=test.end,
         counts=counts,
         rates=_rates(test),
-        latency=durations(latency),
-        service=_durations(record.done - record.sent for record in answered),
-        lateness=_durations(max(0.0, record.sent - record.scheduled) for record in measured),
-        failed=_durations(record.latency for record in measured if not record.ok),
-        warm=_durations(record.latency for record in answered if not record.cold),
-        cold=_durations(record.latency for record in answered if record.cold),
-        latency_histogram=latency.encode(),
+        latency=latency,
+        service=durations(record.done - record.sent for record in answered),
+        lateness=durations(max(0.0, record.sent - record.scheduled) for record in measured),
+        failed=durations(record.latency for record in measured if not record.ok),
+        warm=durations(record.latency for record in answered if not record.cold),
+        cold=durations(record.latency for record in answered if record.cold),
+        latency_histogram=Histogram(latencies).encode(),
         errors=errors,
         stages=_stages(answered),
         lanes=_lanes(answered),
         correctness=correctness,
         server=_server(test.samples),
-        verdict=judge(goals, test.end, counts, durations(latency), errors, correctness),
+        verdict=judge(goals, test.end, counts, latency, errors, correctness),
     )
 
 
-def durations(histogram: Histogram) -> Durations:
-    """The usual figures of a histogram."""
-    percentile = histogram.percentile
+def durations(seconds: Iterable[float]) -> Durations:
+    """The usual figures of a set of durations."""
+    values = list(seconds)
+    histogram = Histogram(values)
+    p50, p90, p95, p99, p999 = histogram.percentiles([50, 90, 95, 99, 99.9])
     return Durations(
         count=histogram.count,
-        mean=histogram.mean(),
-        p50=percentile(50),
-        p90=percentile(90),
-        p95=percentile(95),
-        p99=percentile(99),
-        p999=percentile(99.9),
+        mean=statistics.fmean(values) if values else None,
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        p999=p999,
         max=histogram.maximum(),
     )
-
-
-def _durations(seconds: Iterable[float]) -> Durations:
-    return durations(Histogram(seconds))
 
 
 def _counts(test: Test, measured: Sequence[Record]) -> Counts:
@@ -150,11 +150,11 @@ def _errors(measured: Iterable[Record]) -> list[ErrorCount]:
 
 
 def _stages(answered: Iterable[Record]) -> dict[str, Durations]:
-    stages: dict[str, Histogram] = defaultdict(Histogram)
+    stages: dict[str, list[float]] = defaultdict(list)
     for record in answered:
         for stage, seconds in record.info.get("timings", {}).items():
-            stages[stage].record(float(seconds))
-    return {stage: durations(histogram) for stage, histogram in stages.items()}
+            stages[stage].append(float(seconds))
+    return {stage: durations(values) for stage, values in stages.items()}
 
 
 def lanes_of(record: Record) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hdrh.histogram import HdrHistogram
 
@@ -36,11 +36,14 @@ class Histogram:
 
     def percentile(self, percent: float) -> float | None:
         """Seconds; None if nothing was recorded."""
-        return self._values.get_value_at_percentile(percent) / 1e6 if self.count else None
+        return self.percentiles([percent])[0]
 
-    def mean(self) -> float | None:
-        """Seconds; None if nothing was recorded."""
-        return self._values.get_mean_value() / 1e6 if self.count else None
+    def percentiles(self, percents: Sequence[float]) -> list[float | None]:
+        """As `percentile`, for several in one pass over the histogram; in rising order."""
+        if not self.count:
+            return [None] * len(percents)
+        found = self._values.get_percentile_to_value_dict(list(percents))
+        return [found[percent] / 1e6 for percent in percents]
 
     def maximum(self) -> float | None:
         """Seconds; None if nothing was recorded."""

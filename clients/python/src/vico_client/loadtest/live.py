@@ -59,7 +59,7 @@ class Watch:
             "sent": str(self._sent),
             "in flight": str(self._sent - self._ended),
             "answers/s": f"{rate:.2f}",
-            **{f"p{percent}": _seconds(self._latencies.percentile(percent)) for percent in (50, 95, 99)},
+            **dict(zip(("p50", "p95", "p99"), map(_seconds, self._latencies.percentiles([50, 95, 99])))),
             "errors": errors,
             "late by": _seconds(self._lateness),
         }

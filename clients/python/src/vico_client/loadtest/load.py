@@ -33,6 +33,7 @@ class OpenLoad(_Timed):
     kind: Literal["open"] = "open"
     arrivals: Literal["poisson", "bursty", "constant"] = "poisson"
     rate: float = Field(gt=0, allow_inf_nan=False)
+    exact: bool = Field(default=False, description="Poisson: exactly rate × duration requests, at random instants")
     burst_peak: float = Field(default=4.0, gt=1, allow_inf_nan=False)
     burst_calm: float = Field(default=0.25, ge=0, lt=1)
     burst_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)

@@ -135,7 +135,7 @@ def _instants(load: OpenLoad, random: np.random.Generator) -> Instants:
         return constant(load.rate, load.duration)
     if load.arrivals == "bursty":
         return bursty(load.rate, load.duration, random, load.bursts)
-    return poisson(load.rate, load.duration, random)
+    return poisson(load.rate, load.duration, random, exact=load.exact)
 
 
 def _checks(seed: int, share: float, stream: int = 0) -> Iterator[bool]:

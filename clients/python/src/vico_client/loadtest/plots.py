@@ -117,7 +117,7 @@ def server(line: Timeline, panels: Sequence[Panel]) -> Figure:
             for label, (at, values) in panel.lines.items():
                 axes.plot(at, values, ".-", markersize=3, linewidth=1, label=label)
             axes.set(title=panel.title, ylabel=panel.unit)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, None if any(np.nansum(values) > 0 for _, values in panel.lines.values()) else 1)
             _legend_or_note(axes, "" if panel.lines else "the server has no such metric,\nor none was scraped")
         for axes in cells[len(panels) + 1 :]:
             axes.axis("off")

@@ -50,7 +50,7 @@ def run_sweep(
     begin = first or 0.5 / summary.latency.mean
     while not stopped and (rate := next_rate(sweep.points, begin, criterion)) is not None:
         tell(f"{rate:.3g} requests/s")
-        plan = make_plan(load.model_copy(update={"rate": rate}), workload, seed + len(sweep.points) + 1)
+        plan = make_plan(load.model_copy(update={"rate": rate, "exact": True}), workload, seed + len(sweep.points) + 1)
         place = folder / f"point-{len(sweep.points) + 1:02}"
         stopped = run_test(plan, settings, place)
         write_report(place, Goals())
