@@ -66,8 +66,8 @@ class Control:
         return replace(self, aliases={**self.aliases, name: Alias(alias.previous[0], alias.previous[1:])})
 
     def without_alias(self, name: str) -> Control:
-        """`name` is no alias."""
-        return replace(self, aliases={key: alias for key, alias in self.aliases.items() if key != name})
+        """`name` is no alias, and nothing is wished for it."""
+        return replace(self.released(name), aliases={key: alias for key, alias in self.aliases.items() if key != name})
 
     def with_pin(self, name: str) -> Control:
         """`name` is pinned."""

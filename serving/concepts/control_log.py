@@ -43,9 +43,13 @@ class ControlLog:
         """What holds now, as far as the source has been looked at."""
         with self._lock:
             names = self._documents()
-            if names and names[-1] != self._seen:
+            newest = names[-1] if names else ""
+            if newest != self._seen:
+                if newest < self._seen:
+                    # only the oldest are ever cleared away: somebody emptied the registry, and begins anew
+                    self._control = Control()
                 self._control = self._newest_readable(names)
-                self._seen = names[-1]
+                self._seen = newest
             return self._control
 
     def change(self, step: Callable[[Control], Control]) -> Control:
@@ -81,12 +85,12 @@ class ControlLog:
 
     def _highest(self) -> int:
         names = self._documents()
-        return int(names[-1][-len("000000000000.json") : -len(".json")]) if names else 0
+        return _number(names[-1]) if names else 0
 
     def _newest_readable(self, names: list[str]) -> Control:
         for name in reversed(names):
             try:
-                control = Control.from_json(self._source.read(name))
+                control = replace(Control.from_json(self._source.read(name)), revision=_number(name))
             except (ConceptError, FileNotFoundError, ConceptNotFound):
                 logger.error("a control document is malformed: the revision before it goes on")
                 continue
@@ -97,6 +101,10 @@ class ControlLog:
     def _tidy(self) -> None:
         for name in self._documents()[:-KEPT]:
             self._source.delete(name)
+
+
+def _number(name: str) -> int:
+    return int(name[-len("000000000000.json") : -len(".json")])
 
 
 def _name(revision: int) -> str:

@@ -9,6 +9,7 @@ from threading import Event, Thread
 from serving.concepts.registry import Registry
 from serving.concepts.source import SUFFIX, VERSIONS_FOLDER, Stamp
 from serving.concepts.wishes import FileState, Wishes, write_files, write_wishes
+from serving.errors import ConceptLoading, Overloaded, RegistryUnreachable
 from vico.errors import VicoError
 
 logger = logging.getLogger("vico.serving")
@@ -25,6 +26,8 @@ class Watcher:
     def __init__(self, registry: Registry, interval_seconds: float) -> None:
         self._registry = registry
         self._interval_seconds = interval_seconds
+        self._stood_for: dict[str, str] = {}
+        self._complaints: dict[str, str] = {}
         self._stop = Event()
         self._thread = Thread(target=self._run, name="registry", daemon=True)
 
@@ -81,14 +84,25 @@ class Watcher:
         return Wishes(self._digests(control.pinned), self._digests(control.prefetched), tuple(sorted(control.removed)))
 
     def _digests(self, names: Iterable[str]) -> tuple[str, ...]:
-        """What the names stand for now; what cannot be had now is left out until it can."""
+        """What the names stand for, or stood for when the registry answered last; what is not there is left out."""
         found = []
         for name in names:
             try:
-                found.append(self._registry.resolve(name).head.digest)
+                self._stood_for[name] = self._registry.resolve(name).head.digest
+            except (RegistryUnreachable, ConceptLoading, Overloaded):
+                # what it stood for stays wanted: an outage unpins nothing
+                pass
             except VicoError as error:
-                logger.warning("wished for %r: %s", name, error)
+                self._stood_for.pop(name, None)
+                self._complain(name, str(error))
+            if name in self._stood_for:
+                found.append(self._stood_for[name])
         return tuple(dict.fromkeys(found))
+
+    def _complain(self, name: str, problem: str) -> None:
+        if self._complaints.get(name) != problem:
+            self._complaints[name] = problem
+            logger.warning("wished for %r: %s", name, problem)
 
     def _files(self) -> dict[str, FileState]:
         return {

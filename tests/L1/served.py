@@ -74,7 +74,7 @@ class Served:
         return self.log_file.read_text()
 
 
-def spawn(graphs: Path, registry: Path, log_file: Path, *options: str) -> subprocess.Popen[str]:
+def spawn(graphs: Path, registry: Path | str, log_file: Path, *options: str) -> subprocess.Popen[str]:
     """Start the command without waiting; standard output is a pipe, the log goes to a file."""
     command = [sys.executable, "-c", _COMMAND, "--graphs", str(graphs), "--registry", str(registry)]
     with log_file.open("w") as log:
@@ -84,14 +84,14 @@ def spawn(graphs: Path, registry: Path, log_file: Path, *options: str) -> subpro
         )  # fmt: skip
 
 
-def start_server(graphs: Path, registry: Path, log_file: Path, *options: str) -> Served:
+def start_server(graphs: Path, registry: Path | str, log_file: Path, *options: str) -> Served:
     """Start the command and wait for its line `ready: gRPC host:port, …`."""
     process = spawn(graphs, registry, log_file, *options)
     assert process.stdout is not None
     line = process.stdout.readline()
     found = re.match(r"ready: gRPC (\S+),", line)
     assert found, f"{line!r}\n{log_file.read_text()}"
-    return Served(process, found[1], registry, log_file)
+    return Served(process, found[1], Path(registry), log_file)
 
 
 def all_processes() -> dict[int, str]:

@@ -83,6 +83,7 @@ def test_pins_and_wishes_are_taken_back_whole(control: Control, name: str) -> No
     assert name in wished.prefetched
     assert wished.with_pin(name) == wished
     assert wished.released(name) == control.released(name)
+    assert name not in wished.without_alias(name).pinned
 
 
 def test_what_is_removed_is_nowhere_left() -> None:
@@ -159,6 +160,26 @@ def test_a_damaged_revision_changes_nothing_and_the_next_one_counts(tmp_path: Pa
     after = log.change(lambda control: control.with_pin("bear"))
     assert after.revision == 8
     assert after.removed == good.removed
+
+
+def test_a_registry_that_was_emptied_begins_anew(logs: tuple[ControlLog, ControlLog]) -> None:
+    mine, other = logs
+    for name in ("a", "b", "c"):
+        mine.change(lambda control, name=name: control.with_pin(name))  # type: ignore[misc]
+    for document in [*mine._source.names(CONTROL_FOLDER), f"{CONTROL_FOLDER}/{3:012d}.json"]:
+        mine._source.delete(document)
+    other.change(lambda control: control.with_pin("new"))
+    for log in logs:
+        log._source.poll()
+        assert (log.current().revision, log.current().pinned) == (1, ("new",))
+
+
+def test_a_revision_is_what_its_file_is_called(tmp_path: Path) -> None:
+    log = ControlLog(FolderSource(tmp_path))
+    log.change(lambda control: control.with_pin("a"))
+    text = Control(pinned=("b",)).to_json()
+    (tmp_path / CONTROL_FOLDER / "000000000009.json").write_text(text)
+    assert (log.current().revision, log.current().pinned) == (9, ("b",))
 
 
 def test_other_files_in_the_folder_do_not_matter(tmp_path: Path) -> None:

@@ -246,6 +246,13 @@ def test_wishes_survive_what_cannot_be_had(view: View) -> None:
     (_registry(view) / "toy.safetensors").unlink()
     view.watcher.look()
     assert read_wishes(view.folder) == Wishes()
+    make_concept(_registry(view), "toy")
+    view.watcher.look()
+    wished = read_wishes(view.folder)
+    assert wished.pinned
+    _registry(view).rename(_registry(view).with_name("away"))
+    view.watcher.look()
+    assert read_wishes(view.folder) == wished, "an outage unpins nothing"
     write_wishes(view.folder, Wishes(prefetched=("0" * 64,)))
     Keeper("stage", ConceptStore(view.folder, 100)).look()
 
