@@ -109,12 +109,15 @@ class Registry:
 
     def _version(self, concept_id: str, digest: str) -> Resolved:
         kept = self._current(version_name(concept_id, digest), concept_id, digest)
-        if kept is not None:
+        if kept is not None and kept.current is not None:
             return _resolved(kept)
         entry = self._current(package_name(concept_id), concept_id, "")
         head = entry.versions.get(digest) if entry else None
         if head is not None and self._loader.store.touch(digest):
+            # also while the kept file is still on its way: what is known is never waited for
             return Resolved(head)
+        if kept is not None:
+            return _resolved(kept)
         if entry is None:
             raise _absent(concept_id)
         if entry.error is not None:

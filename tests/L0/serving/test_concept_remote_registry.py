@@ -58,6 +58,26 @@ def test_a_replaced_concept_never_blocks_and_then_counts(
     assert view.digest(f"toy@{old}") == old
 
 
+def test_an_alias_of_what_is_loaded_never_waits(shelf: Shelf, view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = shelf.add("toy")
+    view.look()
+    shelf_view(shelf, view.folder.with_name("operator")).admin.alias("prod", "toy")
+    gate, fetch = threading.Event(), view.source.fetch
+
+    def slow(*arguments: Any) -> None:
+        assert gate.wait(FOREVER)
+        fetch(*arguments)
+
+    monkeypatch.setattr(view.source, "fetch", slow)
+    view.watcher.look()
+    assert view.digest("prod") == digest, "its kept file is still on its way"
+    gate.set()
+    view.settle()
+    shelf.remove("toy.safetensors")
+    view.look()
+    assert view.digest("prod") == digest
+
+
 def test_a_concept_on_its_way_is_said_to_be(shelf: Shelf, view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.add("toy")
     gate, fetch = threading.Event(), view.source.fetch
