@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 
@@ -12,7 +13,7 @@ from serving.concepts.loading import Entry, Loader
 from serving.concepts.source import SUFFIX, VERSIONS_FOLDER, Source, package_name, unreachable, version_name
 from serving.errors import ConceptLoading, ConceptNotFound, RegistryUnreachable
 from serving.report import Notice
-from vico.errors import VicoError
+from vico.errors import ConceptError, VicoError
 
 _ACCEPTED = "a concept in the registry, or one of its versions"
 _UNREACHABLE = Notice("registry_unreachable", "the registry cannot be reached: what was loaded before is served")
@@ -92,9 +93,9 @@ class Registry:
         return self._loader
 
     def refresh(self, name: str) -> None:
-        """Begin to load what is new about a file, as a request for it would."""
-        concept_id, _, digest = name.rpartition("/")[2].removesuffix(SUFFIX).partition("@")
-        self._current(name, concept_id, digest)
+        """Begin to load what is new about a file, as a request for it would; not if no request can name it."""
+        with suppress(ConceptError):
+            self._current(name, *split_name(name.rpartition("/")[2].removesuffix(SUFFIX)))
 
     def entries(self) -> dict[str, Entry]:
         """What is known by file name; for reports."""
@@ -108,7 +109,11 @@ class Registry:
         return _resolved(entry)
 
     def _version(self, concept_id: str, digest: str) -> Resolved:
-        kept = self._current(version_name(concept_id, digest), concept_id, digest)
+        try:
+            kept = self._current(version_name(concept_id, digest), concept_id, digest)
+        except RegistryUnreachable:
+            # whether it is kept cannot be told: it may be loaded all the same
+            kept = None
         if kept is not None and kept.current is not None:
             return _resolved(kept)
         entry = self._current(package_name(concept_id), concept_id, "")

@@ -95,6 +95,12 @@ def test_a_concept_on_its_way_is_said_to_be(shelf: Shelf, view: View, monkeypatc
     assert view.digest("toy")
 
 
+def test_a_file_that_no_request_can_name_is_not_fetched(shelf: Shelf, view: View) -> None:
+    shelf.put("Not An Id.safetensors", b"x")
+    view.look()
+    assert view.registry.entries() == {}
+
+
 def test_a_removed_concept_is_gone_from_the_next_look_on(shelf: Shelf, view: View) -> None:
     digest = shelf.add("toy")
     view.look()
@@ -120,6 +126,7 @@ def test_a_lost_object_store_leaves_what_is_loaded(shelf: Shelf, view: View, mon
     view.look()
     assert view.digest("toy") == digest
     assert view.codes("toy") == ["registry_unreachable"]
+    assert view.digest(f"toy@{digest}") == digest
     with pytest.raises(RegistryUnreachable) as caught:
         view.digest("other")
     assert "secret" not in str(caught.value)

@@ -13,7 +13,7 @@ from serving.concepts.folder import FolderSource
 from serving.concepts.loading import MAX_VERSIONS, Loader
 from serving.concepts.registry import Registry
 from serving.concepts.store import ConceptStore
-from serving.errors import ConceptNotFound, ConceptRefused, Overloaded
+from serving.errors import ConceptNotFound, ConceptRefused, Overloaded, RegistryUnreachable
 from tests.helpers.concepts import make_concept
 from vico.concept import ConceptPackage
 from vico.errors import ConceptError, VicoError
@@ -177,6 +177,20 @@ def test_a_bad_file_without_a_kept_version_is_refused(room: Room) -> None:
     path.write_bytes(b"torn")
     (room.store_folder / f"{digest}.safetensors").unlink()
     assert "'toy'" in room.refusal("toy")
+
+
+def test_a_folder_that_is_gone_for_a_while_leaves_what_is_loaded(room: Room) -> None:
+    make_concept(room.folder, "toy")
+    digest = room.digest("toy")
+    room.folder.rename(room.folder.with_name("away"))
+    for name in ("toy", f"toy@{digest}"):
+        resolved = room.registry.resolve(name)
+        assert resolved.head.digest == digest
+        assert [notice.code for notice in resolved.warnings] == ["registry_unreachable"]
+    with pytest.raises(RegistryUnreachable):
+        room.registry.resolve("other")
+    room.folder.with_name("away").rename(room.folder)
+    assert room.registry.resolve("toy").warnings == ()
 
 
 def test_the_newest_versions_are_kept_whatever_their_order(room: Room) -> None:
