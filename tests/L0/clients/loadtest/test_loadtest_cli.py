@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
 import re
+import signal
 import sys
 import threading
+from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -128,6 +132,40 @@ def test_a_picture_that_depends_on_its_neighbours_is_found(server: FakeServer, t
     assert "gave other pictures under load than alone" in done.stderr
 
 
+def test_a_sending_process_that_is_killed_is_told(server: FakeServer, tmp_path: Path, workload: Path) -> None:
+    """It fails the test; the other goes on, and what the dead one had recorded is in the report."""
+    calls = itertools.count()
+
+    def answer(call: Any) -> Any:
+        if call.request_id.startswith("lt-") and next(calls) == 9:
+            multiprocessing.active_children()[0].kill()
+        return pictures(call)
+
+    server.answer = answer
+    done = _run(server, tmp_path / "out", "--rate", 20, "--duration", 3, "-w", workload, "--check", 0, "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [reason for reason in told["verdict"]["reasons"] if "was killed" in reason]
+    assert told["counts"]["unsent"] > 0
+    assert {item.number % 2 for item in read_records(tmp_path / "out")} == {0, 1}
+
+
+def test_ctrl_c_stops_in_good_order(server: FakeServer, tmp_path: Path, workload: Path) -> None:
+    calls = itertools.count()
+
+    def answer(call: Any) -> Any:
+        if call.request_id.startswith("lt-") and next(calls) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return pictures(call)
+
+    server.answer = answer
+    done = _run(server, tmp_path / "out", "--users", 2, "--duration", 600, "-w", workload, "--check", 0, "--json")
+    told = json.loads(done.stdout)
+    assert told["end"]["interrupted"]
+    assert told["end"]["failures"] == []
+    assert told["counts"]["ok"] == len(read_records(tmp_path / "out")) >= 5
+
+
 def test_a_trace_is_replayed(server: FakeServer, tmp_path: Path, workload: Path) -> None:
     trace = tmp_path / "day.csv"
     trace.write_text("at,concept,steps\n5,toy,3\n6,toy,4\n9,toy,5\n")
@@ -144,16 +182,28 @@ def test_a_goal_that_is_missed(server: FakeServer, tmp_path: Path, workload: Pat
     assert "above the goal" in done.stderr
 
 
-def test_a_sweep_reports_every_rate(server: FakeServer, tmp_path: Path, workload: Path) -> None:
-    fixed = ("--address", server.address, "--quiet", "-w", workload, "--duration", 1, "--warmup", 0, "--first", 5)
-    # nothing is ever slower than a million times one user alone, nor answered more than was asked: all rates are bad
-    done = _loadtest("sweep", *fixed, "--factor", 1e6, "--follow", 0.01, "--resolution", 100, "--out", tmp_path / "s")
-    assert done.exit_code in (0, 1), done.output
-    sweep = json.loads((tmp_path / "s" / "sweep.json").read_text())
-    assert sweep["points"][0]["rate"] == 5
-    assert (tmp_path / "s" / sweep["points"][0]["folder"] / "report.html").exists()
-    again = _loadtest("report", tmp_path / "s", "--json")
-    assert json.loads(again.stdout) == sweep
+def test_a_sweep_finds_the_rate_that_the_server_takes(server: FakeServer, tmp_path: Path, workload: Path) -> None:
+    """A server that answers ten requests of each test: 5 a second for 2 s is good, 10 a second is not."""
+    answered: Counter[str] = Counter()
+
+    def answer(call: Any) -> Any:
+        run_id = call.request_id.rpartition("-")[0]
+        answered[run_id] += 1
+        if run_id and answered[run_id] > 10:
+            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "num_images: no room; accepted: fewer")
+        return pictures(call)
+
+    server.answer = answer
+    fixed = ("--address", server.address, "--quiet", "-w", workload, "--duration", 2, "--warmup", 0, "--first", 5)
+    criterion = ("--factor", 1e6, "--follow", 0.7, "--resolution", 1)
+    done = _loadtest("sweep", *fixed, *criterion, "--out", tmp_path / "s", "--json")
+    assert done.exit_code == 0, done.output
+    sweep = json.loads(done.stdout)
+    assert [(point["rate"], point["good"]) for point in sweep["points"]] == [(5, True), (10, False)]
+    assert (sweep["knee"], sweep["bounded"]) == (5, True)
+    assert (tmp_path / "s" / "point-02" / "report.html").exists()
+    assert json.loads(_loadtest("report", tmp_path / "s", "--json").stdout) == sweep
+    assert sweep == json.loads((tmp_path / "s" / "sweep.json").read_text())
 
 
 def test_perf_analyzer_beside_ours(server: FakeServer, tmp_path: Path, workload: Path) -> None:

@@ -142,7 +142,7 @@ def test_replies_of_a_server_that_tells_little() -> None:
 )
 @settings(deadline=None, max_examples=15)
 def test_figures_add_up(records: list[object]) -> None:
-    summary = summarise(a_test(records), Goals())  # type: ignore[arg-type]
+    summary = summarise(a_test(records), Goals())
     counts = summary.counts
     assert counts.warmup + counts.measured == len(records)
     assert counts.ok + counts.failed == counts.measured

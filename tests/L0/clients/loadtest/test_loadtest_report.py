@@ -73,7 +73,7 @@ def test_the_page_is_one_file_that_asks_the_network_for_nothing(tmp_path: Path) 
     ids=["none", "one", "only errors", "many"],
 )
 def test_every_plot_is_a_picture(tmp_path: Path, records: list[object]) -> None:
-    write_folder(tmp_path, a_test(records))  # type: ignore[arg-type]
+    write_folder(tmp_path, a_test(records))
     write_report(tmp_path, Goals())
     for name in PLOTS:
         picture = Image.open(io.BytesIO((tmp_path / f"{name}.png").read_bytes()))

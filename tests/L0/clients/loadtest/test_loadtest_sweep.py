@@ -66,7 +66,7 @@ def test_a_good_rate_above_a_bad_one_is_luck() -> None:
     ],
 )
 def test_what_makes_a_rate_bad(records: list[object], reason: str) -> None:
-    summary = summarise(a_test(records), Goals())  # type: ignore[arg-type]
+    summary = summarise(a_test(records), Goals())
     criterion = Criterion(follow=0.9)
     point = judge_point(1.0, summary, 1.0, criterion, "point-01")
     assert reason in point.reason

@@ -33,12 +33,15 @@ def latency_cdf(test: Test) -> Figure:
                 ([record.done - record.sent for record in answered], ORANGE, "from when sent"),
             ):
                 if values:
-                    share = np.arange(1, len(values) + 1) / len(values)
+                    # the middle of each step: 1 is infinitely far up on the tail's scale
+                    share = (np.arange(len(values)) + 0.5) / len(values)
                     axes.step(np.sort(values), share, where="post", color=colour, label=label)
             axes.set_xlabel("seconds")
         whole.set(title="Latency of answers", ylabel="share of answers", ylim=(0, 1.02))
         whole.set_xlim(left=0)
-        tail.set(title="Its tail", yscale="logit", ylim=(0.5, _tail_top(len(answered))))
+        tail.set_title("Its tail")
+        if answered:
+            tail.set(yscale="logit", ylim=(0.5, _tail_top(len(answered))))
         tail.set_yticks([share for share in (0.5, 0.9, 0.99, 0.999, 0.9999) if share < _tail_top(len(answered))])
         tail.yaxis.set_major_formatter(lambda share, _: f"{share * 100:g} %")
         tail.yaxis.set_minor_formatter(lambda share, _: "")
