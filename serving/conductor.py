@@ -127,6 +127,7 @@ class Conductor:
         now = self._clock()
         for ticket in list(self._tickets):
             self._end_if_due(ticket, now)
+        self._end_lost(now)
         batch = self.engine.schedule()
         if not batch:
             self._collect(self.engine.advance([], []))
@@ -214,22 +215,15 @@ class Conductor:
             self._end(ticket, None)
         elif (late := ticket.deadline.passed(now)) is not None:
             self._end(ticket, late)
-        elif not ticket.started:
-            if now > ticket.latest_start:
-                self._end(ticket, unreachable(ticket.deadline.at - now))
-        elif math.isfinite(ticket.deadline.at) and now + HOPE * self._rest(ticket) > ticket.deadline.at:
+        elif not ticket.started and now > ticket.latest_start:
             self._end(ticket, unreachable(ticket.deadline.at - now))
 
-    def _rest(self, ticket: Ticket) -> float:
-        """Seconds that a request which was begun takes at least, as long as its neighbours stay."""
-        rests = []
-        for lane in ticket.lanes:
-            if lane.done or lane.error is not None:
-                continue
-            course, peers = lane.course(self.engine.policy), self.engine.peers(lane.spec.size_class)
-            shape = shape_of(peers if lane in peers else [lane])
-            rests.append(self.admission.rest(course, shape, len(ticket.lanes)) or 0.0)
-        return max(rests, default=0.0)
+    def _end_lost(self, now: float) -> None:
+        """No step is spent on pictures that cannot be in time."""
+        running = self.engine.running
+        lost = self.admission.lost([_booking(lane, self.engine) for lane in running], now)
+        for ticket in {self._owner[lane]: None for lane, late in zip(running, lost, strict=True) if late}:
+            self._end(ticket, unreachable(ticket.deadline.at - now))
 
     def _collect(self, lanes: Sequence[Lane]) -> None:
         for lane in lanes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from serving.ahead import FeatureWorker
@@ -19,15 +19,15 @@ Running = dict[SizeClass, list[Lane]]
 class _Doors:
     """Who may still join before this step."""
 
-    full: set[SizeClass] = field(default_factory=set)
-    """Size classes in which the first of the order had no room."""
+    full: set[Hashable] = field(default_factory=set)
+    """Kinds of which the first of the order had no room."""
     no_slot: bool = False
     """The first of the order found no slot: until it has one, nobody else takes one, or holds one longer."""
     written: bool = False
     """One slot is written between two steps, so that no step waits for more."""
 
-    def open_to(self, lane: Lane, bank: SlotBank) -> bool:
-        if lane.spec.size_class in self.full:
+    def open_to(self, lane: Lane, kind: Hashable, bank: SlotBank) -> bool:
+        if kind in self.full:
             return False
         if lane.spec.concept is None:
             return True
@@ -115,11 +115,11 @@ class Entrance:
             return joined
         doors = _Doors()
         while sum(map(len, running.values())) < self._room.lanes:
-            lane = self._waiting.first(now, lambda lane: self._ready(lane) and doors.open_to(lane, self._bank))
+            lane = self._waiting.first(now, lambda lane: self._may_join(lane, doors))
             if lane is None:
                 break
             if not self._fits(lane, running):
-                doors.full.add(lane.spec.size_class)
+                doors.full.add(self._kind(lane))
             elif self._takes_slot(lane, doors, beside=bool(running)):
                 self._waiting.take(lane, now)
                 running.setdefault(lane.spec.size_class, []).append(lane)
@@ -132,6 +132,13 @@ class Entrance:
         self._waiting.check_integrity()
         if len(self.packages) > self._room.lanes:
             raise AssertionError("more packages are held than lanes can join")
+
+    def _may_join(self, lane: Lane, doors: _Doors) -> bool:
+        return doors.open_to(lane, self._kind(lane), self._bank) and self._ready(lane)
+
+    def _kind(self, lane: Lane) -> Hashable:
+        """What must be equal in one batch."""
+        return lane.kind if self._room.batching == "request" else lane.spec.size_class
 
     def _takes_slot(self, lane: Lane, doors: _Doors, *, beside: bool) -> bool:
         if lane.spec.concept is None:
@@ -151,9 +158,10 @@ class Entrance:
         return lane.spec.concept.digest in self._bank or self.packages.read(lane.spec.concept.digest)
 
     def _fits(self, lane: Lane, running: Running) -> bool:
-        peers = running.get(lane.spec.size_class, [])
-        if self._room.batching == "request" and running and not peers:
+        others = [other for peers in running.values() for other in peers]
+        if self._room.batching == "request" and others and others[0].kind != lane.kind:
             return False
+        peers = running.get(lane.spec.size_class, [])
         return not peers or most_rows([*peers, lane]) <= self._room.rows
 
 

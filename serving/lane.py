@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -153,7 +154,13 @@ class Lane:
             beside=self.beside / total,
             priority=self.claim.priority,
             due=policy.due(self.claim),
+            kind=self.kind,
         )
+
+    @property
+    def kind(self) -> Hashable:
+        """With request batching only pictures of one kind share a batch."""
+        return self.spec.size_class, self.spec.plan.sampler, len(self.spec.plan)
 
     @property
     def row_contexts(self) -> FloatArray:

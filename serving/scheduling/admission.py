@@ -93,10 +93,12 @@ class Admission:
             return None
         return max(forecast([], courses, self._room, self._step_seconds)) + self._tail(courses)
 
-    def rest(self, course: Course, shape: StepShape, pictures: int) -> float | None:
-        """How long what is left of a picture takes in a batch of this shape, to the very end of its request."""
-        step = self._cost.step_seconds(shape)
-        return None if step is None else course.steps * step + self._tail([course] * pictures)
+    def lost(self, running: Sequence[Booking], now: float) -> list[bool]:
+        """For each picture under way, whether it will be late even if nobody joins any more."""
+        if not self._cost.known or all(math.isinf(booking.deadline) for booking in running):
+            return [False] * len(running)
+        done = self._forecast(len(running), running)
+        return [not self._in_time(booking, HOPE * seconds, now) for booking, seconds in zip(running, done, strict=True)]
 
     def foresee(
         self,
@@ -140,16 +142,21 @@ class Admission:
         late = {
             id(booking)
             for booking, seconds in zip(plan, done, strict=True)
-            if id(booking) not in mine and booking.course.priority >= priority and now + seconds > booking.deadline
+            if id(booking) not in mine
+            and booking.course.priority >= priority
+            and not self._in_time(booking, seconds * MARGIN, now)
         }
         if not late:
             return False
         without = [booking for booking in plan if id(booking) not in mine]
         before = self._forecast(running, without)
         return any(
-            id(booking) in late and now + seconds <= booking.deadline
+            id(booking) in late and self._in_time(booking, seconds, now)
             for booking, seconds in zip(without, before, strict=True)
         )
+
+    def _in_time(self, booking: Booking, seconds: float, now: float) -> bool:
+        return math.isinf(booking.deadline) or now + seconds + self._tail([booking.course]) <= booking.deadline
 
     def _forecast(self, running: int, plan: Sequence[Booking]) -> list[float]:
         courses = [booking.course for booking in plan]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Batching = Literal["in_flight", "request"]
-"""`in_flight`: lanes join and leave between steps. `request`: a batch is formed once and run to its end."""
+"""`in_flight`: lanes join and leave between steps. `request`: a batch is formed once and run to its end; as one call of
+a pipeline it holds pictures of one size, one sampler and one number of steps."""
 
 PRIORITIES = range(1, 10)
 """Of a request; a greater one goes first."""

@@ -25,7 +25,6 @@ _PRIOR_WEIGHT = 0.05
 """Of the assumption about what has not varied yet, in steps."""
 _OUTLIER = 3.0
 """A residual of so many typical ones begins to count less."""
-_LEAST_WEIGHT = 0.05
 _FEW = 8
 """Steps before the spread is trusted; strays in a row after which they are."""
 _SOLVE_EVERY = 4
@@ -83,7 +82,7 @@ class _Line:
         return max(1.0 / self._steps, 1 - _MEMORY)
 
     def _weight(self, residual: float) -> float:
-        """Huber's: 1 near the line, then falling with the distance; many strays in a row are the new truth."""
+        """1 near the line, then falling with the distance's square; many strays in a row are the new truth."""
         if self._steps == 0:
             return 1.0
         limit = _OUTLIER * self._spread
@@ -92,7 +91,7 @@ class _Line:
         believed = not stray or self._strays > _FEW
         # a spread that outliers could not widen at all would never let go of a line that is too certain
         self._spread += self._rate * ((residual if believed else 1.2 * limit) - self._spread)
-        return 1.0 if believed else max(limit / residual, _LEAST_WEIGHT)
+        return 1.0 if believed else (limit / residual) ** 2
 
     def _solve(self) -> tuple[float, float, float, float]:
         """Least squares with every term at least 0; the assumption decides what the steps leave open."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from serving.scheduling.claim import Batching
@@ -27,6 +27,8 @@ class Course:
     priority: int
     due: float
     """See `Policy.due`."""
+    kind: Hashable
+    """With request batching only pictures of one kind share a batch."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +91,25 @@ def _next_batch(active: Sequence[tuple[int, Course]]) -> list[int]:
 
 
 def _join(active: list[int], queue: list[int], courses: Sequence[Course], room: Room) -> None:
-    """Move from `queue` to `active` what has room. With request batching only an empty batch is filled, of one size."""
+    """Move from `queue` to `active` what has room. With request batching only an empty batch is filled, of one kind."""
     if room.batching == "request" and active:
         return
-    closed: set[SizeClass] = set()
+    closed: set[Hashable] = set()
     for k in list(queue):
         if len(active) == room.lanes:
             return
         course = courses[k]
-        same = [courses[other] for other in active if courses[other].size_class == course.size_class]
-        other_size = room.batching == "request" and len(same) < len(active)
-        if course.size_class in closed or other_size or (same and sum(c.rows for c in same) + course.rows > room.rows):
+        kind = course.kind if room.batching == "request" else course.size_class
+        if kind in closed or not _fits(course, [courses[other] for other in active], room):
             # no smaller one slips in before it
-            closed.add(course.size_class)
+            closed.add(kind)
             continue
         active.append(k)
         queue.remove(k)
+
+
+def _fits(course: Course, active: Sequence[Course], room: Room) -> bool:
+    if room.batching == "request" and active and active[0].kind != course.kind:
+        return False
+    peers = [other for other in active if other.size_class == course.size_class]
+    return not peers or sum(other.rows for other in peers) + course.rows <= room.rows

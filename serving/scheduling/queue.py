@@ -85,7 +85,7 @@ class WaitingQueue(Generic[T]):
         if claim is None:
             return False
         flow = self._flows[claim.client, claim.priority]
-        flow.entries = [entry for entry in flow.entries if entry[1] is not item]
+        del flow.entries[next(k for k, entry in enumerate(flow.entries) if entry[1] == item)]
         self._forget_if_empty(flow)
         return True
 

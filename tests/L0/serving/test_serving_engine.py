@@ -170,11 +170,13 @@ def test_a_batch_is_bounded_in_rows_and_nobody_slips_past() -> None:
 def test_request_batching_forms_a_batch_once() -> None:
     denoiser = FakeDenoiser()
     engine = make_engine(None, denoiser=denoiser, options=EngineOptions(batching="request"))
-    for steps in (3, 1, 2, 2, 2):
+    for steps in (3, 2, 3, 2):
         engine.submit(make_spec(guidance_scale=1.0, steps=steps))
-    engine.submit(make_spec(guidance_scale=1.0, steps=1, side=2))
+    engine.submit(make_spec(guidance_scale=1.0, steps=2, side=2))
+    engine.step()
+    engine.submit(make_spec(guidance_scale=1.0, steps=3))
     finish(engine)
-    assert denoiser.batches == [4, 3, 1, 1, 1, 1]
+    assert denoiser.batches == [2, 2, 2, 2, 2, 1, 1, 1, 1, 1], "one sampler, one number of steps, one size"
 
 
 def test_more_concepts_than_slots_wait_for_a_slot(concepts: Concepts) -> None:
