@@ -188,14 +188,13 @@ def test_steps_find_their_features_there(concepts: Concepts, loops: Callable[...
 
     class Patient(FakeDenoiser):
         def run(self, feeds: Feeds) -> Results:
-            wait_until(idle)
-            return super().run(feeds)
-
-    def idle() -> bool:
-        worker = loop.engine._ahead
-        return worker is not None and not worker._wishes and not loop.engine.references._begun
+            results = super().run(feeds)
+            steps = min(len(self.batches) + 1, 12)
+            wait_until(lambda: features.use.entries >= 2 * steps)
+            return results
 
     loop = loops(concepts.load, denoiser=Patient())
+    features = loop.engine.references
     spec = make_spec(digest=concepts.digests[0], steps=12)
     result = loop.submit([spec], NO_DEADLINE).result(WAIT)
     np.testing.assert_array_equal(result.latents[0], alone(concepts, spec))
