@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from serving.caller import Caller
 from serving.concepts.admission import Admission
 from serving.concepts.folder import FolderSource
 from serving.concepts.loading import Loader
@@ -36,6 +37,7 @@ from vico.errors import PromptError, VicoError
 from vico.sampling import initial_noise
 
 SEAL = Seal("secret")
+CALLER = bytes_tensor([Caller("shop", "acme", ("*",), "call-1").sealed(SEAL)])
 
 
 class FakeTextEncoder:
@@ -88,7 +90,7 @@ class Server:
 
     def tensors(self, **fields: Any) -> dict[str, RawArray]:
         """All tensors of one way through the stages."""
-        tensors = {name: _array(value) for name, value in fields.items()}
+        tensors = {"caller": CALLER} | {name: _array(value) for name, value in fields.items()}
         for stage in (self.text, self.image, self.loop, self.decoder):
             tensors |= stage(tensors)
         self.engine.check_integrity()
@@ -106,6 +108,10 @@ def server(tmp_path: Path) -> Server:
     return Server(tmp_path)
 
 
+def called_by(caller: Caller) -> dict[str, RawArray]:
+    return {"caller": bytes_tensor([caller.sealed(SEAL)])}
+
+
 def info_of(tensors: dict[str, RawArray]) -> dict[str, Any]:
     info: dict[str, Any] = json.loads(tensors["info"][0])
     return info
@@ -118,7 +124,12 @@ def test_the_whole_way_without_a_concept(server: Server) -> None:
     assert tensors["reference_latent"].shape == (0, 4, 4, 4)
     assert server.denoiser.batches == [6, 6], "the pictures of a request share the batch"
     info = info_of(tensors)
-    assert info.pop("batch") == {"first_step": 1, "last_step": 2, "lanes": 3}
+    batch = info.pop("batch")
+    assert {name: batch.pop(name) for name in ("first_step", "last_step", "lanes", "steps")} == {
+        "first_step": 1, "last_step": 2, "lanes": 3, "steps": 2,
+    }  # fmt: skip
+    assert 0 <= batch.pop("queue_seconds") < batch.pop("seconds")
+    assert batch == {"predicted_seconds": None}
     assert set(info.pop("timings")) == {"text_encoder", "image_encoder", "unet_loop", "vae_decoder"}
     assert info == {
         "seed": 0, "preset": "quality", "steps": 2, "sampler": "dpmpp_2m", "height": 16, "width": 48, "concept": "",
@@ -145,7 +156,7 @@ def test_the_whole_way_with_a_concept(server: Server) -> None:
 def test_without_strength_a_concept_is_only_its_word(server: Server) -> None:
     make_concept(server.registry_folder, "toy")
     server.tensors(prompt="*", concept="toy", steps=1, image_guidance=0.0)
-    assert server.engine._references.cache.size_bytes == 0
+    assert server.engine.references.cache.size_bytes == 0
 
 
 def test_image_k_has_noise_k(server: Server) -> None:
@@ -168,18 +179,20 @@ def test_a_photo_of_the_request_replaces_the_references(server: Server) -> None:
 def test_a_bad_photo_is_refused_by_the_first_stage(server: Server, photo: bytes) -> None:
     make_concept(server.registry_folder, "toy")
     with pytest.raises(InvalidField, match=r"^reference_image: "):
-        server.text({"prompt": _array("*"), "concept": _array("toy"), "reference_image": _array(photo)})
+        server.text(
+            {"caller": CALLER, "prompt": _array("*"), "concept": _array("toy"), "reference_image": _array(photo)}
+        )
 
 
 @pytest.mark.parametrize("prompt", ["a photo", "* and *", "a" + " photo" * 80 + " *"])
 def test_placeholders_are_counted(server: Server, prompt: str) -> None:
     make_concept(server.registry_folder, "toy")
     with pytest.raises(PromptError, match="placeholder"):
-        server.text({"prompt": _array(prompt), "concept": _array("toy")})
+        server.text({"caller": CALLER, "prompt": _array(prompt), "concept": _array("toy")})
 
 
 def test_a_star_without_a_concept_is_a_word_like_any_other(server: Server) -> None:
-    assert server.text({"prompt": _array("* a *")})
+    assert server.text({"caller": CALLER, "prompt": _array("* a *")})
 
 
 def test_long_prompts_are_cut_with_a_warning(server: Server) -> None:
@@ -190,13 +203,13 @@ def test_long_prompts_are_cut_with_a_warning(server: Server) -> None:
 
 def test_contexts_are_kept(server: Server) -> None:
     make_concept(server.registry_folder, "toy", seed=1)
-    first = server.text({"prompt": _array("a *"), "concept": _array("toy")})
-    second = server.text({"prompt": _array("a *"), "concept": _array("toy")})
+    first = server.text({"caller": CALLER, "prompt": _array("a *"), "concept": _array("toy")})
+    second = server.text({"caller": CALLER, "prompt": _array("a *"), "concept": _array("toy")})
     assert server.runner.batches == [2]
     np.testing.assert_array_equal(first["context"], second["context"])
-    server.text({"prompt": _array("a red *"), "concept": _array("toy")})
+    server.text({"caller": CALLER, "prompt": _array("a red *"), "concept": _array("toy")})
     make_concept(server.registry_folder, "toy", seed=2)
-    replaced = server.text({"prompt": _array("a *"), "concept": _array("toy")})
+    replaced = server.text({"caller": CALLER, "prompt": _array("a *"), "concept": _array("toy")})
     assert server.runner.batches == [2, 1, 1]
     assert (replaced["context"][1] != first["context"][1]).any()
 
@@ -204,11 +217,14 @@ def test_contexts_are_kept(server: Server) -> None:
 def test_what_the_reference_stream_reads(server: Server) -> None:
     """The prompts themselves, or in both halves the concept's own prompt whatever is asked."""
     make_concept(server.registry_folder, "toy")
-    free = server.text({"prompt": _array("a red *"), "concept": _array("toy")})
+    free = server.text({"caller": CALLER, "prompt": _array("a red *"), "concept": _array("toy")})
     np.testing.assert_array_equal(free["reference_context"], free["context"])
     assert free["placeholder_position"].tolist() == [3]
     make_concept(server.registry_folder, "fixed", reference_context="concept")
-    both = [server.text({"prompt": _array(p), "concept": _array("fixed")}) for p in ("* on red", "a photo of a *")]
+    both = [
+        server.text({"caller": CALLER, "prompt": _array(p), "concept": _array("fixed")})
+        for p in ("* on red", "a photo of a *")
+    ]
     np.testing.assert_array_equal(both[0]["reference_context"], both[1]["context"][[1, 1]])
     np.testing.assert_array_equal(both[1]["reference_context"], both[1]["context"][[1, 1]])
     assert [one["placeholder_position"].tolist() for one in both] == [[5], [5]]
@@ -216,7 +232,7 @@ def test_what_the_reference_stream_reads(server: Server) -> None:
 
 def test_reference_features_of_a_fixed_context_are_known_before_the_request(server: Server) -> None:
     make_concept(server.registry_folder, "fixed", reference_context="concept")
-    encoder = server.engine._references._runner
+    encoder = server.engine.references._runner
     assert isinstance(encoder, FakeReferenceEncoder)
     server.tensors(prompt="a *", concept="fixed", steps=3)
     assert sum(encoder.batches) == 3, "one row for both halves"
