@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
@@ -56,6 +57,12 @@ class FeatureWorker:
         self._closing = False
         self._thread = Thread(target=self._run, name="reference-features", daemon=True)
         self._thread.start()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is asked for within the block is computed together: pictures of one request join at one step."""
+        with self._changed:
+            yield
 
     def begin(self, lane: Lane, step: int, due: float) -> None:
         """Ask for a waiting lane's first features, which it needs at the engine's step `step`."""

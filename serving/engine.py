@@ -179,7 +179,8 @@ class Engine:
         self.bank.unpin_all()
 
     def close(self) -> None:
-        """End the worker beside the engine."""
+        """End what works beside the engine."""
+        self._entrance.packages.close()
         if self._ahead is not None:
             self._ahead.close()
 

@@ -88,15 +88,13 @@ class Entrance:
         self._changed = False
         free = len(running) < self._room.lanes
         soonest = step if free else step + min(len(lane.remaining_timesteps) for lane in running)
-        digests: dict[str, None] = {}
-        for lane in self._waiting.order(now)[: self._room.lanes]:
-            if lane.spec.concept is None:
-                continue
-            if lane.spec.concept.digest not in self._bank:
-                digests[lane.spec.concept.digest] = None
-            if self._ahead is not None:
-                self._ahead.begin(lane, soonest, self._policy.due(lane.claim))
-        self.packages.want(list(digests))
+        nearest = [lane for lane in self._waiting.order(now)[: self._room.lanes] if lane.spec.concept is not None]
+        digests = {lane.spec.concept.digest: None for lane in nearest if lane.spec.concept is not None}
+        self.packages.want([digest for digest in digests if digest not in self._bank])
+        if self._ahead is not None:
+            with self._ahead.together():
+                for lane in nearest:
+                    self._ahead.begin(lane, soonest, self._policy.due(lane.claim))
 
     def unread(self) -> list[tuple[Lane, Exception]]:
         """The lanes whose package could not be read, and why."""

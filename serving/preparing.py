@@ -52,6 +52,12 @@ class Packages:
         """
         return self._futures[digest].result()
 
+    def close(self) -> None:
+        """Read nothing more."""
+        self.want([])
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
     def __len__(self) -> int:
         return len(self._futures)
 

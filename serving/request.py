@@ -17,6 +17,7 @@ from vico.concept import GraphSet
 from vico.concept.manifest import CONCEPT_ID, ID_RULE
 from vico.sampling import DEFAULT_PRESET, PRESETS, SAMPLERS
 
+LOWEST_PRIORITY, HIGHEST_PRIORITY = PRIORITIES[0], PRIORITIES[-1]
 MAX_STEPS = 100
 MAX_IMAGES = 8
 MAX_REFERENCE_BYTES = 8 * 2**20
@@ -30,7 +31,7 @@ PRESET = ChoiceField("preset", (DEFAULT_PRESET, *(name for name in PRESETS if na
 GUIDANCE_SCALE = FloatField("guidance_scale", 1.0, 30.0, default=7.5)
 IMAGE_GUIDANCE = FloatField("image_guidance", 0.0, 1.5, default=1.0)
 NUM_IMAGES = IntField("num_images", np.int32, 1, MAX_IMAGES, default=1)
-PRIORITY = IntField("priority", np.int32, PRIORITIES[0], PRIORITIES[-1], default=DEFAULT_PRIORITY)
+PRIORITY = IntField("priority", np.int32, LOWEST_PRIORITY, HIGHEST_PRIORITY, default=DEFAULT_PRIORITY)
 OUTPUT_FORMAT = ChoiceField("output_format", OUTPUT_FORMATS)
 REFERENCE_IMAGE = BytesField("reference_image", MAX_REFERENCE_BYTES)
 

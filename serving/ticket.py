@@ -26,7 +26,7 @@ class BatchUse:
     seconds: float = 0.0
     """From its coming to its last step's end."""
     predicted_seconds: float | None = None
-    """What `seconds` were foreseen to be when it came; None = no step had been measured."""
+    """What `seconds` were foreseen to be when it came, the decoder's time added; None = no step had been measured."""
 
 
 @dataclass(frozen=True, eq=False)

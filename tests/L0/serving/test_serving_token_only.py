@@ -20,8 +20,8 @@ def test_goes_the_whole_way_without_a_slot(tmp_path: Path) -> None:
     tensors = server.tensors(prompt="a photo of *", concept="word", steps=2, image_guidance=1.0)
     assert info_of(tensors)["concept"].startswith("word@")
     assert tensors["reference_latent"].shape[0] == 0
-    assert server.engine._references.cache.size_bytes == 0
-    assert not any(array.any() for array in server.engine._bank.arrays.values())
+    assert server.engine.references.cache.size_bytes == 0
+    assert not any(array.any() for array in server.engine.bank.arrays.values())
     learned = read_package(server.registry_folder / "word.safetensors").token_embedding
     np.testing.assert_array_equal(tensors["context"][1, 4], learned[0])
 
