@@ -263,7 +263,7 @@ def test_a_report_can_be_made_again(tmp_path: Path) -> None:
         (["--plan", "/no/such.jsonl", "--rate", 1], "the plan says it all"),
         (["--rate", 1, "--metrics", "ftp://x"], "metrics"),
         (["--rate", 1, "--address", "http://x"], "not a gRPC address"),
-        (["--rate", "fast"], "fast"),
+        (["--rate", "fast"], "--rate"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(tmp_path: Path, arguments: list[object], words: str) -> None:
