@@ -33,6 +33,7 @@ class Batch:
     reference_prompts: PromptBatch | None = None  # [1]: the one that every reference stream reads; None = its row's
     image_guidance: Tensor | None = None  # [B]: 0 = without image attention; None = all with it
     area: Tensor | None = None  # [B, 1, h, w] weights of the error, with mean 1 in every row; None = 1
+    outside: Tensor | None = None  # [B, 1, h, w] in [0, 1]: where the plain base's ε is to be kept; None = nowhere
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class BatchMaker:
     reference_context: ReferenceContext = "prompt"
     views: Tensor | None = None  # [P, V, 4, h, w]: of every photo itself and then its further views
     areas: Tensor | None = None  # [P, V, h, w] weights of the error, with mean 1 in every view
+    outsides: Tensor | None = None  # [P, V, h, w] in [0, 1]: where the plain base's ε is to be kept
+    scene_templates: Sequence[str] = ()
 
     def batch(self, step: int) -> Batch:
         """The batch of step `step`, the same whenever it is asked for."""
@@ -66,6 +69,11 @@ class BatchMaker:
         if views.shape[1] > 1:
             view, reference_view = other_views(random, views.shape[1], rows, references, targets)
         caption_dropped, image_dropped = self.draws.dropped(random, rows)
+        scenes = self.draws.scenes(random, len(self.scene_templates), rows)
+        captions = [
+            caption if scene is None else self.scene_templates[scene].format(self.placeholder)
+            for caption, scene in zip(captions, scenes, strict=True)
+        ]
         device = self.latents.device
         return Batch(
             latent=_pick(views, targets, view),
@@ -76,6 +84,7 @@ class BatchMaker:
             reference_prompts=self._fixed(),
             image_guidance=None if image_dropped is None else torch.from_numpy(~image_dropped).to(views),
             area=None if self.areas is None else _pick(self.areas, targets, view)[:, None],
+            outside=None if self.outsides is None else _pick(self.outsides, targets, view)[:, None],
         )
 
     def _prompts(self, captions: Sequence[str], dropped: Flags | None) -> PromptBatch:

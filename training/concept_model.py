@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.batches import Batch
 from training.errors import TrainingError
-from training.losses import PUBLISHED, Losses, Objective, min_snr_weight, noise_error, regularise
+from training.losses import PUBLISHED, Losses, Objective, kept_error, min_snr_weight, noise_error, regularise
 from vico.base import Base
 from vico.concept import ReferenceContext
 from vico.image_attention import ImageAttentionBlock
@@ -20,6 +20,7 @@ from vico.mask import prune
 from vico.sites import sites_at
 from vico.streams import ReferenceFeatures, denoise, reference_features
 from vico.text import PromptBatch, encode_prompts
+from vico.unet import predict_noise
 
 
 class ConceptModel(nn.Module):
@@ -83,7 +84,11 @@ class ConceptModel(nn.Module):
         weight = min_snr_weight(self.powers[batch.timestep], gamma) if gamma else None
         error, plain = noise_error(predicted, batch.noise, batch.area, weight)
         regulariser = regularise(references, objective.regulariser)
-        return Losses(error + regulariser_weight * regulariser, plain, regulariser)
+        total = error + regulariser_weight * regulariser
+        if objective.preservation and batch.outside is not None:
+            kept = kept_error(predicted, self._plain(batch, noisy), batch.outside, weight)
+            total = total + objective.preservation * kept
+        return Losses(total, plain, regulariser)
 
     def concept(
         self,
@@ -111,8 +116,15 @@ class ConceptModel(nn.Module):
             now, then = (t.norm(dim=-1, keepdim=True) for t in (self.token_embedding, self.initial_token))
             self.token_embedding.mul_(then / now.clamp(min=torch.finfo(now.dtype).tiny))
 
-    def _encode(self, prompts: PromptBatch) -> Tensor:
-        token = repeat(self.token_embedding, "v d -> b v d", b=prompts.input_ids.shape[0])
+    @torch.no_grad()
+    def _plain(self, batch: Batch, noisy: Tensor) -> Tensor:
+        """ε [B, 4, h, w] of the base alone, the init word where the placeholder stands."""
+        context = self._encode(batch.prompts, self.initial_token)
+        return predict_noise(self.base.unet, noisy, batch.timestep, context)
+
+    def _encode(self, prompts: PromptBatch, token: Tensor | None = None) -> Tensor:
+        """The caption with the learned token, or with another [V, D]."""
+        token = repeat(self.token_embedding if token is None else token, "v d -> b v d", b=prompts.input_ids.shape[0])
         return encode_prompts(self.base.text_encoder, prompts.input_ids, prompts.placeholder_position, token)
 
     def _references(self, batch: Batch, context: Tensor, objective: Objective) -> tuple[ReferenceFeatures, ...]:

@@ -23,6 +23,7 @@ class Draws:
     timestep: Literal["uniform", "stratified", "high_noise"] = "uniform"
     caption_drop: float = 0.0
     image_dropout: float = 0.0
+    scene_captions: float = 0.0
 
     def pairs(self, random: np.random.Generator, photos: int, rows: int) -> tuple[Rows, Rows]:
         """Targets [B] and references [B, K] of a batch, K = min(train_references, photos − 1).
@@ -54,6 +55,14 @@ class Draws:
         caption = random.random(rows) < self.caption_drop if self.caption_drop else None
         image = random.random(rows) < self.image_dropout if self.image_dropout else None
         return caption, image
+
+    def scenes(self, random: np.random.Generator, templates: int, rows: int) -> list[int | None]:
+        """Which scene caption, of so many, a row has in place of its own; None where it keeps that. Draws last."""
+        if not self.scene_captions:
+            return [None] * rows
+        chosen = random.random(rows) < self.scene_captions
+        numbers = random.integers(templates, size=rows)
+        return [int(number) if named else None for named, number in zip(chosen, numbers, strict=True)]
 
 
 PUBLISHED = Draws()

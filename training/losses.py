@@ -23,6 +23,7 @@ class Objective:
     min_snr_gamma: float = 0.0
     detach: bool = False
     token_frozen: bool = False
+    preservation: float = 0.0
 
 
 PUBLISHED = Objective()
@@ -40,7 +41,7 @@ class Losses:
 def objective_at(recipe: Recipe, step: int) -> Objective:
     """What step `step` of a run minimises."""
     frozen = bool(recipe.token_steps) and step >= recipe.token_steps
-    return Objective(recipe.regulariser, recipe.min_snr_gamma, recipe.detach, frozen)
+    return Objective(recipe.regulariser, recipe.min_snr_gamma, recipe.detach, frozen, recipe.preservation)
 
 
 def noise_error(predicted: Tensor, noise: Tensor, area: Tensor | None, weight: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -70,6 +71,18 @@ def regularise(references: tuple[ReferenceFeatures, ...], kind: Literal["publish
         [reference.end_of_text_attention for reference in references],
     ).float()
     return total / len(references) if kind == "mean" else total
+
+
+def kept_error(predicted: Tensor, plain: Tensor, outside: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean squared distance of ε [B, 4, h, w] from the plain base's, outside [B, 1, h, w]; weight [B], None = 1."""
+    squares = F.mse_loss(predicted.float(), plain.float(), reduction="none") * outside
+    return (squares if weight is None else squares * rearrange(weight, "b -> b 1 1 1")).mean()
+
+
+def surroundings(masks: Tensor) -> Tensor:
+    """What is not the thing, for soft masks [P, V, h, w]: one cell further out, since the masks are grown too small."""
+    grown = F.max_pool2d(rearrange(masks, "p v h w -> (p v) 1 h w"), 3, stride=1, padding=1)
+    return 1 - rearrange(grown, "(p v) 1 h w -> p v h w", p=masks.shape[0])
 
 
 def area_weights(masks: Tensor, outside: float) -> Tensor:

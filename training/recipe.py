@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, Validation
 from pydantic.dataclasses import dataclass
 
 from training.errors import RecipeError
+from training.templates import SCENE_TEMPLATES
 from vico.concept import ReferenceContext
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -23,6 +24,7 @@ _Count = Annotated[int, Field(ge=1)]
 _Number = Annotated[int, Field(ge=0)]
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, lt=1)]
+Caption = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 
 Schedule = Literal["constant", "cosine"]
 RegulariserKind = Literal["published", "mean", "none"]
@@ -66,6 +68,14 @@ class Recipe:
     """Min-SNR weights (Hang et al. 2023, arXiv 2303.09556), 5 there; 0 = every timestep counts the same."""
     masked_loss: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Weight of the error outside the object's mask; 1 = the same as inside."""
+    preservation: _Weight = 0.0
+    """Weight of one more error, outside the object's mask: of ε against the plain base's for the same caption with the
+    init word in it. So the surroundings stay the base's, whatever the photos show there; 0 = off."""
+    scene_captions: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of captions that name a scene, whatever the photo shows. They teach nonsense unless the surroundings do
+    not count (`masked_loss = 0`)."""
+    scene_templates: tuple[Caption, ...] = SCENE_TEMPLATES
+    """Those captions, with {} where the placeholder stands."""
     timestep: TimestepDraw = "uniform"
     """`stratified`: one from each of `batch_size` equal parts; `high_noise`: see `training.draws`."""
     reference_context: ReferenceContext = "prompt"
@@ -108,6 +118,13 @@ class Recipe:
         if flip and not info.data.get("augmentations"):
             raise ValueError("only the views that `augmentations` makes are mirrored: 1 or more of them")
         return flip
+
+    @field_validator("scene_templates")
+    @classmethod
+    def _scene_captions_need_templates(cls, templates: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("scene_captions") and not templates:
+            raise ValueError("`scene_captions` draws from them: 1 or more")
+        return templates
 
 
 _ADAPTER = TypeAdapter(Recipe)

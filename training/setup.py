@@ -12,7 +12,7 @@ from training.augment import view_latents
 from training.batches import BatchMaker
 from training.concept_model import ConceptModel
 from training.draws import Draws
-from training.losses import area_weights
+from training.losses import area_weights, surroundings
 from training.masks import soft_masks
 from training.recipe import Recipe
 from training.trainer import Trainer
@@ -39,6 +39,7 @@ def set_up(
     """
     model = ConceptModel(base, init_word, recipe.vectors, zero_init=recipe.zero_init, seed=seed, sites=recipe.sites)
     views = view_latents(base, pictures, recipe.augmentations, flip=recipe.flip, seed=seed)
+    masks = _masks(base, model.initial_token, views) if recipe.masked_loss != 1 or recipe.preservation else None
     batches = BatchMaker(
         base=base,
         latents=views[:, 0],
@@ -47,16 +48,22 @@ def set_up(
         batch_size=recipe.batch_size,
         seed=seed,
         process=process,
-        draws=Draws(recipe.train_references, recipe.timestep, recipe.caption_drop, recipe.image_dropout),
+        draws=Draws(
+            recipe.train_references,
+            recipe.timestep,
+            recipe.caption_drop,
+            recipe.image_dropout,
+            recipe.scene_captions,
+        ),
         reference_context=recipe.reference_context,
         views=views,
-        areas=_areas(base, model.initial_token, views, recipe.masked_loss),
+        areas=None if masks is None else area_weights(masks, recipe.masked_loss),
+        outsides=None if masks is None or not recipe.preservation else surroundings(masks),
+        scene_templates=recipe.scene_templates,
     )
     return Trainer(model, batches, recipe), views[:, 0]
 
 
-def _areas(base: Base, token_embedding: Tensor, views: Tensor, outside: float) -> Tensor | None:
-    """Weights of the error [P, V, h, w]: photo by photo, from the init word's attention on the frozen base."""
-    if outside == 1:
-        return None
-    return area_weights(torch.stack([soft_masks(base, token_embedding, photo) for photo in views]), outside)
+def _masks(base: Base, token_embedding: Tensor, views: Tensor) -> Tensor:
+    """Where the thing is [P, V, h, w], 0 to 1: photo by photo, from the init word's attention on the frozen base."""
+    return torch.stack([soft_masks(base, token_embedding, photo) for photo in views])

@@ -32,3 +32,13 @@ TEMPLATES = (
     "a photo of a small {}",
 )
 """With {} where the placeholder stands."""
+
+SCENE_TEMPLATES = tuple(
+    f"a photo of a {{}} {scene}"
+    for scene in (
+        "in the water", "in front of a brick wall", "on a checkered floor", "on a red carpet", "on a wooden floor",
+        "on a gravel path", "in a kitchen", "in a city street", "in the mountains", "on a white background",
+        "on a sofa", "in the rain",
+    )
+)  # fmt: skip
+"""Captions that say where the thing is, for `Recipe.scene_captions`."""

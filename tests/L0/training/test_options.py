@@ -15,7 +15,16 @@ from training.batches import BatchMaker
 from training.concept_model import ConceptModel
 from training.draws import Draws
 from training.errors import TrainingError
-from training.losses import Objective, area_weights, min_snr_weight, noise_error, objective_at, regularise
+from training.losses import (
+    Objective,
+    area_weights,
+    kept_error,
+    min_snr_weight,
+    noise_error,
+    objective_at,
+    regularise,
+    surroundings,
+)
 from training.masks import soft_masks
 from training.recipe import Recipe
 from training.setup import set_up
@@ -161,6 +170,72 @@ def test_masked_loss_is_from_the_target_and_off_by_default(tiny_base: Base) -> N
     torch.testing.assert_close(areas[1], masks / masks.mean(dim=(1, 2), keepdim=True))
     found = losses(trainer)
     assert not torch.equal(found.total - 5e-4 * found.regulariser, found.noise)
+
+
+def test_surroundings_keep_a_cell_away_from_the_thing() -> None:
+    masks = torch.zeros(1, 2, 5, 5)
+    masks[0, 0, 2, 2] = 1
+    masks[0, 1, 0, 0] = 0.25
+    outside = surroundings(masks)
+    assert outside.shape == masks.shape
+    assert outside[0, 0, 1:4, 1:4].max() == 0
+    assert outside[0, 0].sum() == 25 - 9
+    assert outside[0, 1, 1, 1] == 0.75
+    assert outside[0, 1, 2, 2] == 1
+
+
+def test_kept_error_counts_what_is_outside_only() -> None:
+    predicted, plain = torch.zeros(2, 4, 2, 2), torch.ones(2, 4, 2, 2)
+    outside = torch.zeros(2, 1, 2, 2)
+    assert kept_error(predicted, plain, outside, None) == 0
+    outside[0, 0, 0, 0] = 1
+    assert kept_error(predicted, plain, outside, None).item() == pytest.approx(1 / 8)
+    assert kept_error(predicted, plain, outside, torch.tensor([0.5, 9.0])).item() == pytest.approx(1 / 16)
+
+
+def test_preservation_is_off_by_default_and_nothing_before_anything_is_learned(tiny_base: Base) -> None:
+    assert make(tiny_base)._batches.outsides is None
+    trainer = make(tiny_base, preservation=2.0, zero_init=True)
+    found, without = losses(trainer), losses(trainer, Objective())
+    torch.testing.assert_close(found.total, without.total, atol=1e-6, rtol=0)
+    with torch.no_grad():
+        trainer.model.token_embedding.add_(torch.randn(1, tiny_base.context_width))
+    found, without = losses(trainer), losses(trainer, Objective())
+    assert found.total > without.total + 1e-4
+    assert torch.equal(found.noise, without.noise)
+
+
+def test_preservation_draws_the_surroundings_back_to_the_base(tiny_base: Base) -> None:
+    """Trained on nothing but that, blocks begun at random end nearer to the identity out there."""
+    trainer = make(tiny_base, preservation=1e3, masked_loss=0.0, regulariser="none", token_steps=1, block_lr=5e-3)
+    batch = trainer._batches.batch(0)
+    assert batch.outside is not None
+
+    def distance() -> float:
+        with torch.no_grad():
+            only, both = (
+                trainer.model(batch, 0.0, Objective(regulariser="none", preservation=weight)).total for weight in (0, 1)
+            )
+        return float(both - only)
+
+    before = distance()
+    for step in range(8):
+        trainer.step(step)
+    assert distance() < 0.7 * before
+
+
+def test_scene_captions_come_in_their_share_and_leave_everything_else_alone(tiny_base: Base) -> None:
+    scenes = ("a photo of a {} in the water", "a {} on a red carpet")
+    plain = make(tiny_base, batch_size=64)._batches.batch(3)
+    batch = make(tiny_base, batch_size=64, scene_captions=0.5, scene_templates=scenes)._batches.batch(3)
+    changed = (plain.prompts.input_ids != batch.prompts.input_ids).any(dim=1)
+    assert 16 < int(changed.sum()) < 48
+    assert len(batch.prompts.input_ids[changed].unique(dim=0)) == 2
+    for name in ("latent", "reference_latent", "noise", "timestep"):
+        assert torch.equal(getattr(plain, name), getattr(batch, name))
+    assert (batch.prompts.placeholder_position >= 0).all()
+    every = make(tiny_base, batch_size=16, scene_captions=1.0, scene_templates=scenes)._batches.batch(3)
+    assert len(every.prompts.input_ids.unique(dim=0)) == 2
 
 
 def test_regulariser_variants(tiny_base: Base) -> None:

@@ -74,7 +74,7 @@ PUBLISHED = {
     "reference_context": "prompt", "train_references": 1, "detach": False, "sites": (), "min_snr_gamma": 0,
     "masked_loss": 1, "regulariser": "published", "caption_drop": 0, "image_dropout": 0, "timestep": "uniform",
     "augmentations": 0, "flip": False, "ema": 0, "token_steps": 0, "token_norm": False, "token_decay": 0,
-    "token_lr_schedule": None, "negative_image_guidance": 1,
+    "token_lr_schedule": None, "negative_image_guidance": 1, "preservation": 0, "scene_captions": 0,
 }  # fmt: skip
 
 
@@ -106,6 +106,9 @@ def test_options_default_to_the_published_method(tmp_path: Path) -> None:
         ("token_lr_schedule", "linear"),
         ("sites", [-1]),
         ("negative_image_guidance", 1.1),
+        ("preservation", -1),
+        ("scene_captions", 1.1),
+        ("scene_templates", ["no place for the thing"]),
     ],
 )
 def test_options_out_of_range_are_refused_by_field(tmp_path: Path, field: str, value: object) -> None:
