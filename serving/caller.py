@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
+from serving.errors import InvalidField
 from serving.fields import RawFields
 from serving.seal import Seal
 
@@ -43,6 +44,6 @@ def caller_of(inputs: RawFields, seal: Seal) -> Caller:
         InvalidField: the request did not come through the front door.
     """
     if TENSOR not in inputs:
-        return Caller("", "", ("*",), "")  # TEMP
+        raise InvalidField(TENSOR, "not sealed by the server", "calls of the model `vico`")
     fields = json.loads(seal.of(TENSOR).open(inputs[TENSOR][0]))
     return Caller(**fields | {"concepts": tuple(fields["concepts"])})

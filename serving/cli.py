@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import time
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -14,9 +14,14 @@ from rich.console import Console
 
 from serving.admin.opening import open_admin
 from serving.admin.secret import read_secret
-from serving.command import HOST, Ports
+from serving.command import HOST
 from serving.config import MIB, ServingConfig, registry_place
+from serving.errors import LaunchError
+from serving.front.config import FrontConfig, TLSFiles
+from serving.front.exposure import require_safe
 from serving.launcher import Server
+from serving.supervisor import Patience, Supervisor
+from vico.concept import read_graphset
 
 
 class Device(StrEnum):
@@ -30,8 +35,16 @@ class Device(StrEnum):
 def serve(
     graphs: Annotated[Path, typer.Option(help="Folder made by `vico export`.")],
     registry: Annotated[str, typer.Option(help="Folder of concept packages (new files count at once), or a URL.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback needs --keys and TLS.")] = HOST,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8001,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8002,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys, made by `vico keys add`.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="The server's certificate with its chain (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Clients must show a certificate of this authority (PEM): mutual TLS.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option(help="Listen beyond loopback without keys or TLS.")] = False,
     device: Annotated[Device, typer.Option(help="What the graphs run on.")] = Device.CPU,
     threads: Annotated[int, typer.Option(min=0, help="Threads of one graph; 0 = all cores.")] = 0,
     max_lanes: Annotated[int, typer.Option(min=1, max=64, help="Pictures in the running batch.")] = 8,
@@ -48,9 +61,10 @@ def serve(
     ] = None,
     admin_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8003,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds to load the graphs.")] = 600,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds for requests under way when told to stop.")] = 30,
     verbose: Annotated[bool, typer.Option(help="Pass on all of Triton's log.")] = False,
 ) -> None:
-    """Serve concepts over gRPC with Triton, on this machine's loopback; ends on SIGTERM or Ctrl-C."""
+    """Serve concepts over gRPC with Triton; ends on SIGTERM or Ctrl-C, when requests under way are done."""
     config = ServingConfig(
         graphs,
         registry_place(registry),
@@ -65,17 +79,33 @@ def serve(
         signature_key=require_signature,
     )
     secret = read_secret(admin_secret_file) if admin_secret_file else ""
+    tls = _tls_files(tls_cert, tls_key, tls_client_ca)
+    require_safe(host, has_keys=keys is not None, has_tls=tls is not None, insecure=insecure)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     exit_on_signals()
-    with (
-        Server(config, Ports(grpc_port, metrics_port), start_timeout, verbose) as server,
-        open_admin(config, server.store, secret, admin_port) as admin,
-    ):
-        also = f", admin {admin.address}" if admin else ""
-        # one line, for people and for scripts that wait for it
-        Console(soft_wrap=True).print(f"ready: gRPC {server.address}, metrics {HOST}:{server.ports.metrics}{also}")
-        while True:
-            time.sleep(0.5)
-            server.require_alive()
+    with Server(config, metrics_port, verbose) as server:
+        private, key_file = server.private, str(keys.resolve()) if keys else None
+        front = FrontConfig(private, server.config.secret, host, grpc_port, tls, key_file)
+        side = read_graphset(graphs).size_multiple
+        patience = Patience(start_seconds=start_timeout, grace_seconds=grace)
+        with (
+            Supervisor(server, front, side, patience) as supervisor,
+            open_admin(config, server.config.store, secret, admin_port) as admin,
+        ):
+            also = f", admin {admin.address}" if admin else ""
+            # one line, for people and for scripts that wait for it
+            line = f"ready: gRPC {supervisor.front.address}, metrics {HOST}:{server.metrics_port}{also}"
+            Console(soft_wrap=True).print(line)
+            supervisor.run()
+
+
+def _tls_files(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TLSFiles | None:
+    if certificate is None and key is None and client_ca is None:
+        return None
+    if certificate is None or key is None:
+        raise LaunchError("tls_cert", "not given together with tls_key", "both, and tls_client_ca for mutual TLS")
+    paths = [str(path.resolve()) for path in (certificate, key)]
+    return TLSFiles(paths[0], paths[1], str(client_ca.resolve()) if client_ca else None)
 
 
 def exit_on_signals() -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
-from serving.command import EXIT_TIMEOUT_SECONDS, HOST, Ports, server_command
+from serving.command import EXIT_TIMEOUT_SECONDS, free_port, server_command
 from serving.config import ServingConfig
 from serving.errors import LaunchError
 from serving.health import models_ready
 from serving.installation import find_installation, make_backend_folder, server_environment
-from serving.leftovers import clear_own, clear_stale, make_run_folder, region_prefix
+from serving.leftovers import clear_own, clear_regions, clear_stale, make_run_folder
+from serving.leftovers import region_prefix as prefix_of
 from serving.preflight import check_folders
+from serving.private import Private
+from serving.reload import reload_stage
 from serving.triton_log import TritonLog
 
 _LIBC = ctypes.CDLL(None)
@@ -24,83 +27,65 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Server:
-    """A running Triton server; use it as a context manager, or call `stop`.
+    """A Triton server that can be started, killed and started again; use it as a context manager.
 
     Start it from the main thread: the server is asked to stop when the thread that started it ends.
 
     Args:
         config: folders and bounds; `store` and `secret` are set by the launcher.
-        ports: to listen on.
-        start_timeout_seconds: for loading the graphs.
+        metrics_port: on the loopback; 0 = any free one.
         verbose: pass on all of Triton's log.
 
     Raises:
-        LaunchError: the server cannot be started; names the reason.
+        LaunchError: what it needs is not there.
         GraphSetError: the graph set is absent or malformed.
     """
 
-    def __init__(
-        self, config: ServingConfig, ports: Ports, start_timeout_seconds: float = 600.0, verbose: bool = False
-    ) -> None:
-        models = check_folders(config)
+    def __init__(self, config: ServingConfig, metrics_port: int = 8002, verbose: bool = False) -> None:
+        self._models = check_folders(config)
+        installation = find_installation()
         clear_stale()
-        self.ports = ports.chosen()
         self._process: subprocess.Popen[str] | None = None
-        self._run_folder = make_run_folder()
+        self._folder = make_run_folder()
         try:
-            self._process = self._spawn(self._run_folder, config, verbose)
-            assert self._process.stdout is not None
-            self._log = TritonLog(self._process.stdout, verbose)
-            self._await_ready(models, start_timeout_seconds)
+            self.private = Private.in_folder(self._folder)
+            self.metrics_port = metrics_port or free_port()
+            self.config = config.launched(self._folder / "concepts", secrets.token_hex(32))
+            self._environment = server_environment(installation, self._folder / "lib") | self.config.to_env()
+            backends = make_backend_folder(installation, self._folder / "backends")
+            models = self.config.graphs / "models"
+            prefix = prefix_of(os.getpid())
+            self._command = server_command(
+                installation, models, backends, self.private, self.metrics_port, prefix, verbose
+            )
         except BaseException:
-            self.stop()
+            self.close()
             raise
+        self._verbose = verbose
 
     @property
-    def address(self) -> str:
-        """host:port for gRPC clients."""
-        return f"{HOST}:{self.ports.grpc}"
-
-    @property
-    def store(self) -> Path:
-        """Folder of the verified concepts, through which the stages tell what they hold."""
-        return self._run_folder / "concepts"
+    def pid(self) -> int:
+        """Of tritonserver; 0 = none was started."""
+        return self._process.pid if self._process else 0
 
     def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.close()
 
-    def require_alive(self) -> None:
-        """Raise LaunchError if the server ended by itself."""
-        status = self._process.poll() if self._process else -1
-        if status is not None:
-            raise LaunchError("tritonserver", f"ended with status {status}: {self._log.reason()}")
+    def start(self, timeout_seconds: float) -> None:
+        """Start and wait until every model is ready.
 
-    def stop(self) -> None:
-        """Stop gracefully, by force if that takes too long; removes shared memory and folders. May be called twice."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(EXIT_TIMEOUT_SECONDS + 5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            # a stub that outlived its server would hold shared memory
-            _kill_group(self._process.pid)
-            self._log.close()
-        clear_own(self._run_folder, os.getpid())
-
-    def _spawn(self, folder: Path, config: ServingConfig, verbose: bool) -> subprocess.Popen[str]:
-        installation = find_installation()
-        launched = config.launched(self.store, secrets.token_hex(32))
-        backends = make_backend_folder(installation, folder / "backends")
-        prefix = region_prefix(os.getpid())
-        return subprocess.Popen(
-            server_command(installation, launched.graphs / "models", backends, self.ports, prefix, verbose),
-            env=server_environment(installation, folder / "lib") | launched.to_env(),
-            cwd=folder,
+        Raises:
+            LaunchError: it ended, or was not ready in time; names the reason.
+        """
+        # half-written copies of packages, of a server that was killed
+        shutil.rmtree(self.config.store, ignore_errors=True)
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -110,14 +95,55 @@ class Server:
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
-
-    def _await_ready(self, models: list[str], timeout_seconds: float) -> None:
+        assert self._process.stdout is not None
+        self._log = TritonLog(self._process.stdout, self._verbose)
         deadline = time.monotonic() + timeout_seconds
-        while not models_ready(self.address, models):
+        while not self.ready():
             self.require_alive()
             if time.monotonic() > deadline:
                 raise LaunchError("tritonserver", f"not ready after {timeout_seconds:.0f} s: {self._log.reason()}")
             time.sleep(0.1)
+
+    def ready(self) -> bool:
+        """Whether every model is, by Triton's word: it does not notice a dead stage."""
+        return models_ready(self.private.address, self._models, metadata=self.private.metadata)
+
+    def require_alive(self) -> None:
+        """Raise LaunchError if the server ended by itself."""
+        status = self._process.poll() if self._process else -1
+        if status is not None:
+            raise LaunchError("tritonserver", f"ended with status {status}: {self._log.reason()}")
+
+    def reload(self, stage: str) -> bool:
+        """Start the process of a stage anew beside the others; whether it worked. Its old process must be dead."""
+        return reload_stage(self.private, stage) and self.ready()
+
+    def kill(self) -> None:
+        """End it and its stages at once, and remove their shared memory."""
+        if self._process is not None:
+            self._process.kill()
+            self._end()
+        clear_regions(os.getpid())
+
+    def close(self, graceful: bool = True) -> None:
+        """Stop, by force if that takes too long; removes shared memory and folders. May be called twice."""
+        if self._process is not None and graceful:
+            self._process.terminate()
+            try:
+                self._process.wait(EXIT_TIMEOUT_SECONDS + 5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        if self._process is not None:
+            self.kill()
+        clear_own(self._folder, os.getpid())
+
+    def _end(self) -> None:
+        assert self._process is not None
+        self._process.wait()
+        # a stub that outlived its server would hold shared memory
+        _kill_group(self._process.pid)
+        self._log.close()
+        self._process = None
 
 
 def _die_with_parent() -> None:

@@ -35,7 +35,13 @@ def clear_stale() -> int:
 
 def clear_own(run_folder: Path, pid: int) -> None:
     """Remove what the server launched by `pid` used; call it once the server's processes are gone."""
-    for path in (*SHARED_MEMORY.glob(f"{region_prefix(pid)}*"), run_folder):
+    clear_regions(pid)
+    _remove(run_folder)
+
+
+def clear_regions(pid: int) -> None:
+    """Remove the shared memory of the server launched by `pid`; call it once the server's processes are gone."""
+    for path in SHARED_MEMORY.glob(f"{region_prefix(pid)}*"):
         _remove(path)
 
 

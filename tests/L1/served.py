@@ -21,6 +21,11 @@ import tritonclient.grpc as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from serving.config import VARIABLE
+from serving.private import HEADER, Private
+from serving.processes import stage_processes
+from serving.seal import Seal
+
 ROOT = Path(__file__).parents[2]
 SHARED_MEMORY = Path("/dev/shm")
 _COMMAND = """
@@ -33,8 +38,8 @@ except VicoError as error:
     sys.exit(f"error {error}")
 """
 _DTYPES: dict[str, type[np.generic]] = {
-    "seed": np.int64, "steps": np.int32, "height": np.int32, "width": np.int32, "num_images": np.int32, "priority": np.int32,
-    "guidance_scale": np.float32, "image_guidance": np.float32,
+    "seed": np.int64, "steps": np.int32, "height": np.int32, "width": np.int32, "num_images": np.int32,
+    "priority": np.int32, "guidance_scale": np.float32, "image_guidance": np.float32,
 }  # fmt: skip
 
 
@@ -56,6 +61,35 @@ class Served:
         """Command lines of tritonserver and its stubs, by process id."""
         return {pid: line for pid, line in all_processes().items() if f"vico-serve-{self.pid}-" in line}
 
+    def front(self) -> int:
+        """Process id of the front door."""
+        [pid] = [pid for pid, line in all_processes().items() if "serving.front" in line and parent_of(pid) == self.pid]
+        return pid
+
+    def stages(self) -> dict[str, int]:
+        """Process ids of the Python stubs by stage."""
+        return stage_processes(self.triton())
+
+    def triton(self) -> int:
+        """Process id of tritonserver."""
+        [pid] = [pid for pid, line in self.processes().items() if "/bin/tritonserver" in line]
+        return pid
+
+    def private(self) -> Private:
+        """The way past the front door, as no client can know it: this user may read the server's command line."""
+        line = self.processes()[self.triton()]
+        socket = re.search(r"--grpc-address=unix:(\S+)", line)
+        secret = re.search(rf":{HEADER}=(\S+)", line)
+        assert socket
+        assert secret
+        return Private(socket[1], secret[1])
+
+    def seal(self) -> Seal:
+        """Of this server, from its environment."""
+        variables = Path(f"/proc/{self.triton()}/environ").read_text().split("\0")
+        [text] = [line.partition("=")[2] for line in variables if line.startswith(f"{VARIABLE}=")]
+        return Seal(json.loads(text)["secret"])
+
     def regions(self) -> list[Path]:
         """The shared memory of this server."""
         return list(SHARED_MEMORY.glob(f"vico_{self.pid}_*"))
@@ -67,7 +101,7 @@ class Served:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait; returns the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(120)
 
     def log(self) -> str:
         """What the server has said so far."""
@@ -105,6 +139,14 @@ def all_processes() -> dict[int, str]:
     return lines
 
 
+def parent_of(pid: int) -> int:
+    """Parent of a process; 0 = it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def wait_until(condition: Any, seconds: float = 20.0) -> bool:
     """Whether `condition()` becomes true in time."""
     deadline = time.monotonic() + seconds
@@ -140,6 +182,7 @@ class Caller:
     """Calls the model `vico`."""
 
     address: str
+    headers: dict[str, str] | None = None
     client: triton.InferenceServerClient = field(init=False)
 
     def __post_init__(self) -> None:
@@ -168,7 +211,7 @@ class Caller:
             inputs.append(triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
             inputs[-1].set_data_from_numpy(array)
         try:
-            result = self.client.infer(model, inputs, request_id=request_id)
+            result = self.client.infer(model, inputs, request_id=request_id, headers=self.headers)
         except InferenceServerException as error:
             return Refusal(str(error.status()).removeprefix("StatusCode."), error.message())
         images, info = result.as_numpy("images"), result.as_numpy("info")

@@ -61,25 +61,13 @@ def test_a_killed_launcher_takes_the_server_with_it(exported: Exported, tmp_path
     assert again.stop() == 0
 
 
-def test_a_dead_server_ends_the_command_with_its_reason(exported: Exported, tmp_path: Path) -> None:
-    served = _start(exported, tmp_path)
-    [server_pid] = [pid for pid, line in served.processes().items() if "/bin/tritonserver" in line]
-    import os
-
-    os.kill(server_pid, signal.SIGKILL)
-    assert served.process.wait(40) == 1
-    assert "tritonserver: ended with status -9" in served.log()
-    assert not served.processes()
-    assert not served.regions()
-
-
 def test_a_graph_that_cannot_be_loaded_is_named(exported: Exported, tmp_path: Path) -> None:
     graphs = tmp_path / "graphs"
     shutil.copytree(exported.folder, graphs)
     (graphs / exported.graphset.targets["onnx"]["vae_decoder"].file).write_bytes(b"not a graph")
     (tmp_path / "registry").mkdir()
     process = spawn(graphs, tmp_path / "registry", tmp_path / "log")
-    assert process.wait(60) == 1
+    assert process.wait(240) == 1
     assert "error tritonserver: " in (tmp_path / "log").read_text()
     assert "'vae_decoder'" in (tmp_path / "log").read_text()
 
@@ -91,7 +79,7 @@ def test_a_taken_port_is_said(exported: Exported, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         (tmp_path / "registry").mkdir()
         process = spawn(exported.folder, tmp_path / "registry", tmp_path / "log", "--grpc-port", str(port))
-        assert process.wait(60) == 1
+        assert process.wait(240) == 1
         assert f"127.0.0.1:{port}" in (tmp_path / "log").read_text().splitlines()[-1]
 
 

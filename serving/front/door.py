@@ -1,0 +1,265 @@
+"""The front door: a gRPC server that lets through what is allowed, to whom it is allowed, as long as there is room."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2 as pb
+
+from serving.caller import Caller
+from serving.errors import LaunchError, internal
+from serving.front.check import clean, parse, request_id, require_public
+from serving.front.config import FrontConfig
+from serving.front.gate import Gate
+from serving.front.health import Health
+from serving.front.identity import identify
+from serving.front.keys import Key, KeyFile
+from serving.front.refusal import Refused, invalid, translated
+from serving.front.server_options import server_options
+from serving.front.tls import server_credentials
+from serving.front.upstream import Metadata, Upstream
+from serving.front.wire import HEALTH, PUBLIC_MODELS, SERVER_NAME, SERVICE, ModelSpec
+from serving.seal import Seal
+
+logger = logging.getLogger("vico.front")
+
+_TRACE_FORMS = {
+    "traceparent": re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+    "tracestate": re.compile(r"[a-z0-9_@/*=,;:.+-]{1,512}", re.IGNORECASE),
+}
+_YES = b"\x08\x01"
+"""`{bool = 1}`: live, ready."""
+
+Answer = Callable[[bytes, Any, Key], Awaitable[bytes]]
+
+
+class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Everything a client can reach.
+
+    Args:
+        config: where to listen, where Triton is, who may come in.
+
+    Raises:
+        LaunchError: keys or certificates are absent or malformed.
+    """
+
+    def __init__(self, config: FrontConfig) -> None:
+        self._config = config
+        self._seal = Seal(config.seal_secret)
+        self._keys = KeyFile(config.keys_file) if config.keys_file else None
+        self._server: Any = None
+        self.upstream = Upstream(config.private, self._seal)
+        self.gate = Gate(config.limits)
+        self.health = Health()
+        self._answers: dict[str, Answer] = {
+            SERVICE + "ServerLive": self._live,
+            SERVICE + "ServerReady": self._ready,
+            SERVICE + "ServerMetadata": self._server_metadata,
+            SERVICE + "ModelReady": self._model_ready,
+            SERVICE + "ModelMetadata": self._model_metadata,
+            SERVICE + "ModelInfer": self._infer,
+        }
+
+    async def start(self) -> int:
+        """Listen; returns the port. Nothing is let in before `open`.
+
+        Raises:
+            LaunchError: the port is taken.
+        """
+        self._server = grpc.aio.server(
+            handlers=[self],
+            options=server_options(self._config.limits),
+            maximum_concurrent_rpcs=self._config.limits.calls,
+        )
+        address = f"{self._config.host}:{self._config.port}"
+        try:
+            if self._config.tls:
+                port: int = self._server.add_secure_port(address, server_credentials(self._config.tls))
+            else:
+                port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise LaunchError("grpc_port", f"{address} cannot be listened to", "a free port") from None
+        await self._server.start()
+        return port
+
+    async def open(self) -> None:
+        """Triton can serve: connect to it and let calls in."""
+        await self.upstream.connect()
+        self.gate.serving = self.health.serving = True
+
+    def shut(self, drop: bool) -> None:
+        """Triton cannot serve for now: refuse what comes, in a way that can be retried; `drop` what is under way."""
+        self.gate.serving = self.health.serving = False
+        if drop:
+            self.upstream.drop()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Refuse what comes, wait for what is under way, drop what the grace does not suffice for; then stop."""
+        self.gate.closing, self.health.serving = True, False
+        if not await self.gate.emptied(grace_seconds):
+            logger.warning("%d calls under way are dropped: the grace has passed", self.gate.inside)
+            self.upstream.drop()
+            await self.gate.emptied(2.0)
+        await self._server.stop(1.0)
+        await self.upstream.close()
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Called by gRPC for every call, before its message is read."""
+        method, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
+        if method == HEALTH + "Check":
+            return grpc.unary_unary_rpc_method_handler(self.health.check)
+        if method == HEALTH + "Watch":
+            return grpc.unary_stream_rpc_method_handler(self.health.watch)
+        if not method.startswith("/inference."):
+            return None
+        try:
+            if method not in self._answers and method != SERVICE + "ModelStreamInfer":
+                allowed = ", ".join(sorted(name.removeprefix(SERVICE) for name in self._answers))
+                raise Refused(grpc.StatusCode.PERMISSION_DENIED, "method", "closed", allowed)
+            key = identify(metadata, self._keys)
+        except Refused as refused:
+            return _refusing(refused)
+        if method in self._answers:
+            return grpc.unary_unary_rpc_method_handler(_guarded(self._answers[method], key))
+        return grpc.stream_stream_rpc_method_handler(self._stream(key))
+
+    async def _live(self, _message: bytes, _context: Any, _key: Key) -> bytes:
+        return _YES
+
+    async def _ready(self, _message: bytes, _context: Any, _key: Key) -> bytes:
+        return _YES if self.gate.open else b""
+
+    async def _server_metadata(self, _message: bytes, _context: Any, _key: Key) -> bytes:
+        answer: bytes = pb.ServerMetadataResponse(name=SERVER_NAME, version=version("vico")).SerializeToString()
+        return answer
+
+    async def _model_ready(self, message: bytes, _context: Any, _key: Key) -> bytes:
+        self._asked(pb.ModelReadyRequest, message)
+        return _YES if self.gate.open else b""
+
+    async def _model_metadata(self, message: bytes, _context: Any, _key: Key) -> bytes:
+        return self._asked(pb.ModelMetadataRequest, message).metadata
+
+    def _asked(self, kind: Any, message: bytes) -> ModelSpec:
+        try:
+            request = kind.FromString(message)
+        except DecodeError:
+            raise invalid("request", "not of its type", "Triton's protocol, version 2") from None
+        return require_public(request.name, request.version, self._models)
+
+    @property
+    def _models(self) -> dict[str, ModelSpec]:
+        """Before Triton has come up once, the first public model stands for all."""
+        return self.upstream.models or {PUBLIC_MODELS[0]: ModelSpec({}, frozenset(), b"")}
+
+    async def _infer(self, message: bytes, context: Any, key: Key) -> bytes:
+        with self.gate.call(key):
+            return await self.upstream.infer(*self._passed_on(message, context, key))
+
+    def _stream(self, key: Key) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        async def answers(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            """One request after the other: each has its own place, name and end."""
+            async for message in messages:
+                try:
+                    with self.gate.call(key):
+                        async for answer in self.upstream.stream(*self._passed_on(message, context, key)):
+                            yield _cleaned(answer)
+                except Exception as error:  # noqa: BLE001 - the last line of defence: gRPC would tell the client
+                    await _abort(context, error, message)
+
+        return answers
+
+    def _passed_on(self, message: bytes, context: Any, key: Key) -> tuple[bytes, str, float | None, Metadata]:
+        """What goes on to Triton of a `ModelInferRequest`: message, the call's name, seconds, metadata."""
+        request = parse(message, self._models)
+        call, seconds = secrets.token_hex(16), context.time_remaining()
+        caller = Caller(key.client, key.tenant, key.concepts, call)
+        left = max(1, int(seconds * 1e6)) if seconds is not None else 0
+        spec = self._models[request.model_name]
+        body = clean(request, spec, caller.sealed(self._seal), min(left, 2**62))
+        return body, call, seconds, _traces(context.invocation_metadata() or ())
+
+
+def _guarded(answer: Answer, key: Key) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def guarded(message: bytes, context: Any) -> bytes:
+        try:
+            return await answer(message, context, key)
+        except Exception as error:
+            await _abort(context, error, message)
+            raise AssertionError from error
+
+    return guarded
+
+
+async def _abort(context: Any, error: Exception, message: bytes) -> None:
+    if isinstance(error, Refused):
+        await context.abort(error.status, error.line)
+    name = _request_id(message)
+    if isinstance(error, grpc.RpcError):
+        await context.abort(*translated(error, name))
+    logger.error("request %r failed in the front door", name, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, internal(name).message)
+
+
+def _refusing(refused: Refused) -> Any:
+    """A handler that refuses without reading what the client has to say: a stream's messages wait until asked for."""
+
+    async def refuse(_messages: AsyncIterator[bytes], context: Any) -> None:
+        await context.abort(refused.status, refused.line)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _cleaned(answer: bytes) -> bytes:
+    """A `ModelStreamInferResponse` whose error, if it has one, is in our words."""
+    response = pb.ModelStreamInferResponse.FromString(answer)
+    if not response.error_message:
+        return answer
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), response.error_message
+    )
+    line = translated(error, response.infer_response.id)[1]
+    cleaned: bytes = pb.ModelStreamInferResponse(error_message=line).SerializeToString()
+    return cleaned
+
+
+def _request_id(message: bytes) -> str:
+    try:
+        return request_id(pb.ModelInferRequest.FromString(message).id)
+    except DecodeError:
+        return request_id("")
+
+
+def _traces(metadata: Any) -> Metadata:
+    """The headers of a trace, if they are of their form; a client's other headers end here."""
+    return tuple(
+        (name, value)
+        for name, value in metadata
+        if name in _TRACE_FORMS and isinstance(value, str) and _TRACE_FORMS[name].fullmatch(value)
+    )
+
+
+async def run_until(door: Door, commands: AsyncIterator[dict[str, Any]], tell: Callable[[str], None]) -> None:
+    """Do what the supervisor says until it says `drain`, or nothing any more."""
+    async for command in commands:
+        if "drain" in command:
+            await door.drain(float(command["drain"]))
+            return
+        if command["serving"]:
+            try:
+                await door.open()
+            except (TimeoutError, grpc.RpcError) as error:
+                logger.error("the front door cannot reach Triton: %s", error)
+                tell("failed")
+            else:
+                tell("serving")
+        else:
+            door.shut(drop=bool(command["drop"]))
+    await door.drain(0.0)

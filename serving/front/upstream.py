@@ -1,0 +1,170 @@
+"""The way from the front door to Triton: a channel, the calls under way, and word to the loop of those given up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2 as pb
+
+from serving.front.refusal import is_answer, unavailable
+from serving.front.wire import PUBLIC_MODELS, SERVICE, ModelSpec, model_spec
+from serving.private import Private
+from serving.seal import Seal
+from serving.stages.names import CONTROL, LOOP, LOOP_REPORT
+
+logger = logging.getLogger("vico.front")
+
+Metadata = tuple[tuple[str, str], ...]
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+_CONTROL_SECONDS = 10.0
+
+
+@dataclass(eq=False)
+class _Flight:
+    """A call under way."""
+
+    rpc: Any
+    lost: bool = False
+    """A stage that it needs died: nobody will answer it."""
+
+
+class Upstream:
+    """Triton, as the front door sees it. Used from one event loop."""
+
+    def __init__(self, private: Private, seal: Seal) -> None:
+        self._private = private
+        self._seal = seal.of(CONTROL)
+        self._channel: Any = None
+        self._flights: set[_Flight] = set()
+        self._words: set[asyncio.Task[None]] = set()
+        self.models: dict[str, ModelSpec] = {}
+        """The public ones that Triton has."""
+
+    async def connect(self) -> None:
+        """Anew: Triton may have been started again.
+
+        Raises:
+            grpc.RpcError: it does not answer.
+        """
+        await self.close()
+        self._channel = grpc.aio.insecure_channel(self._private.address, options=_OPTIONS)
+        await asyncio.wait_for(self._channel.channel_ready(), _CONTROL_SECONDS)
+        ask = self._channel.unary_unary(SERVICE + "ModelMetadata")
+        for name in PUBLIC_MODELS:
+            question = pb.ModelMetadataRequest(name=name).SerializeToString()
+            try:
+                answer = await ask(question, timeout=_CONTROL_SECONDS, metadata=self._private.metadata)
+            except grpc.RpcError as error:
+                if name == PUBLIC_MODELS[0]:
+                    raise
+                logger.info("model %s is not served: %s", name, error.code())
+            else:
+                self.models[name] = model_spec(answer)
+
+    async def close(self) -> None:
+        """Give the channel up; calls under way on it are lost."""
+        if self._channel is not None:
+            self.drop()
+            await self._channel.close()
+
+    def drop(self) -> None:
+        """Tell everybody who waits that nobody will answer."""
+        for flight in self._flights:
+            flight.lost = True
+            flight.rpc.cancel()
+
+    async def infer(self, message: bytes, call: str, seconds: float | None, metadata: Metadata) -> bytes:
+        """Triton's answer to a clean `ModelInferRequest`.
+
+        Raises:
+            grpc.RpcError: Triton's refusal.
+            Refused: the call was dropped.
+            CancelledError: the client went away; the loop has been told.
+        """
+        rpc = self._channel.unary_unary(SERVICE + "ModelInfer")(
+            message, timeout=seconds, metadata=self._private.metadata + metadata
+        )
+        async with _Watched(self, rpc, call):
+            answer: bytes = await rpc
+            return answer
+
+    async def stream(
+        self, message: bytes, call: str, seconds: float | None, metadata: Metadata
+    ) -> AsyncIterator[bytes]:
+        """As `infer`, all `ModelStreamInferResponse`s to one request."""
+        rpc = self._channel.stream_stream(SERVICE + "ModelStreamInfer")(
+            timeout=seconds, metadata=self._private.metadata + metadata
+        )
+        async with _Watched(self, rpc, call):
+            await rpc.write(message)
+            await rpc.done_writing()
+            async for answer in rpc:
+                yield answer
+
+    def begin(self, rpc: Any) -> _Flight:
+        """Count a call in."""
+        flight = _Flight(rpc)
+        self._flights.add(flight)
+        return flight
+
+    def end(self, flight: _Flight) -> None:
+        """Count a call out."""
+        self._flights.discard(flight)
+
+    def give_up(self, call: str) -> None:
+        """Tell the loop, beside everything else, that nobody waits for a call any more."""
+        task = asyncio.get_running_loop().create_task(self._tell({"cancel": call}))
+        self._words.add(task)
+        task.add_done_callback(self._words.discard)
+
+    async def _tell(self, content: dict[str, str]) -> None:
+        request = control_request(self._seal, content)
+        try:
+            ask = self._channel.unary_unary(SERVICE + "ModelInfer")
+            await ask(request, timeout=_CONTROL_SECONDS, metadata=self._private.metadata)
+        except grpc.RpcError as error:
+            logger.warning("the loop could not be told %s: %s", content, error.code())
+
+
+class _Watched:
+    """A call under way: if it ends without an answer, the loop is told."""
+
+    def __init__(self, upstream: Upstream, rpc: Any, call: str) -> None:
+        self._upstream = upstream
+        self._call = call
+        self._flight = upstream.begin(rpc)
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._upstream.end(self._flight)
+        if error is None or (isinstance(error, grpc.RpcError) and is_answer(error)):
+            return
+        self._flight.rpc.cancel()
+        self._upstream.give_up(self._call)
+        if self._flight.lost:
+            raise unavailable("a part of the server that it needed has died") from None
+
+
+def control_request(seal: Seal, content: dict[str, str]) -> bytes:
+    """`ModelInferRequest` that says something to the loop; `seal` is of the purpose `CONTROL`."""
+    sealed = seal.close(json.dumps(content))
+    request = pb.ModelInferRequest(model_name=LOOP)
+    request.inputs.add(name=CONTROL, datatype="BYTES", shape=[1])
+    request.raw_input_contents.append(len(sealed).to_bytes(4, "little") + sealed)
+    request.outputs.add(name=LOOP_REPORT)
+    message: bytes = request.SerializeToString()
+    return message

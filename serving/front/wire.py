@@ -1,0 +1,53 @@
+"""What of Triton's gRPC protocol clients may use, and the few messages of it that the front door reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tritonclient.grpc import service_pb2 as pb
+
+from serving.caller import TENSOR
+
+PUBLIC_MODELS = ("vico", "vico_stream")
+"""All else in the repository is ours."""
+
+SERVICE = "/inference.GRPCInferenceService/"
+HEALTH = "/grpc.health.v1.Health/"
+SERVER_NAME = "vico"
+
+_BYTES_OF = {"INT32": 4, "INT64": 8, "FP32": 4, "BOOL": 1}
+"""Size of one element; BYTES have a length of their own."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input of a public model."""
+
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def item_bytes(self) -> int:
+        """Size of one element; 0 = each has its own (BYTES)."""
+        return _BYTES_OF.get(self.datatype, 0)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What clients may send to a public model, and ask of it."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: frozenset[str]
+    metadata: bytes
+    """`ModelMetadataResponse` for clients."""
+
+
+def model_spec(response: bytes) -> ModelSpec:
+    """From Triton's `ModelMetadataResponse`; what only the front door may send is left out."""
+    message = pb.ModelMetadataResponse.FromString(response)
+    public = [tensor for tensor in message.inputs if tensor.name != TENSOR]
+    del message.inputs[:]
+    message.inputs.extend(public)
+    inputs = {tensor.name: TensorSpec(tensor.datatype, tuple(tensor.shape)) for tensor in message.inputs}
+    outputs = frozenset(tensor.name for tensor in message.outputs)
+    return ModelSpec(inputs, outputs, message.SerializeToString())

@@ -1,0 +1,186 @@
+"""Everything that can die or freeze, against the real server: noticed, mended, and nobody left without an answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from served import Answer, Caller, Refusal, Served, start_server, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Exported
+
+LATER = "accepted: the same request later"
+STAGES = ["text_encoder", "image_encoder", "unet_loop", "vae_decoder"]
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+
+
+@pytest.fixture(scope="module")
+def mended(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of this module's own, which is broken again and again."""
+    folder = tmp_path_factory.mktemp("mended")
+    (folder / "registry").mkdir()
+    served = start_server(exported.folder, folder / "registry", folder / "log")
+    yield served
+    assert served.stop() == 0, served.log()
+    assert not served.regions()
+    assert not served.folders()
+    assert not served.processes()
+
+
+def health(served: Served) -> bytes:
+    with grpc.insecure_channel(served.address) as channel:
+        try:
+            answer: bytes = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=30)
+        except grpc.RpcError as error:
+            return error.code().name.encode()
+        return answer
+
+
+@dataclass
+class Clients:
+    """Ask again and again, each waiting for its answer, until told to stop."""
+
+    address: str
+    count: int = 3
+    outcomes: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Clients:
+        self._expected = Caller(self.address)(prompt="a", steps=6, seed=1).images
+        self._pool = ThreadPoolExecutor(self.count)
+        self._done = [self._pool.submit(self._ask) for _ in range(self.count)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for one in self._done:
+            one.result(180)
+
+    def _ask(self) -> None:
+        caller = Caller(self.address)
+        while not self._stop.is_set():
+            answer = caller.ask(prompt="a", steps=6, seed=1)
+            if isinstance(answer, Answer):
+                self.outcomes["answered"] += 1
+                if answer.images != self._expected:
+                    self.wrong.append("another picture")
+            elif answer.status == "UNAVAILABLE":
+                # what gRPC says by itself when the door is gone has no line of ours; it is as retryable
+                self.outcomes["later"] += 1
+                time.sleep(0.05)
+            else:
+                self.wrong.append(f"{answer.status}: {answer.message}")
+
+
+def broken_and_mended(served: Served, breaks: Callable[[], None], gone: Callable[[], bool]) -> float:
+    """Break something under load; seconds until calls were refused or it was replaced. All is well afterwards."""
+    with Clients(served.address) as clients:
+        assert wait_until(lambda: clients.outcomes["answered"] > 3, 120)
+        breaks()
+        began = time.monotonic()
+        assert wait_until(lambda: gone() or health(served) != SERVING, 60), "not noticed"
+        noticed = time.monotonic() - began
+        assert wait_until(lambda: health(served) == SERVING, 240), served.log()
+        mended = time.monotonic() - began
+        before = clients.outcomes["answered"]
+        assert wait_until(lambda: clients.outcomes["answered"] > before + 3, 120), served.log()
+    assert not clients.wrong
+    print(f"noticed after {noticed:.1f} s, mended after {mended:.1f} s, {dict(clients.outcomes)}")
+    return noticed
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_dead_or_frozen_stage_is_replaced(mended: Served, stage: str, number: signal.Signals) -> None:
+    triton, pid = mended.triton(), mended.stages()[stage]
+    broken_and_mended(mended, lambda: os.kill(pid, number), lambda: mended.stages().get(stage, pid) != pid)
+    assert mended.stages()[stage] != pid
+    assert (mended.triton() != triton) == (stage == "unet_loop"), "the others stay, unless it is the loop"
+    assert len(mended.processes()) == 5
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGABRT], ids=["killed", "frozen", "aborted"]
+)
+def test_a_dead_or_frozen_server_is_started_again(mended: Served, number: signal.Signals) -> None:
+    pid, old = mended.triton(), {path.name for path in mended.regions()}
+    broken_and_mended(mended, lambda: os.kill(pid, number), lambda: False)
+    assert mended.triton() != pid
+    assert not old & {path.name for path in mended.regions()}, "its shared memory is cleared"
+    assert len(mended.processes()) == 5
+
+
+def test_a_dead_front_door_is_replaced_at_the_same_address(mended: Served) -> None:
+    pid = mended.front()
+    broken_and_mended(mended, lambda: os.kill(pid, signal.SIGKILL), lambda: False)
+    assert mended.front() != pid
+
+
+def test_pictures_under_way_survive_a_stage_before_the_loop(mended: Served) -> None:
+    fields = {"prompt": "a", "steps": 100, "num_images": 2, "seed": 4}
+    alone = Caller(mended.address)(**fields)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(Caller(mended.address).ask, **fields)
+        assert wait_until(lambda: Caller(mended.address)(prompt="a", steps=1).info["batch"]["lanes"] > 1, 60)
+        os.kill(mended.stages()["text_encoder"], signal.SIGKILL)
+        answer = asked.result(240)
+    assert isinstance(answer, Answer), answer
+    assert answer.images == alone.images
+    assert wait_until(lambda: health(mended) == SERVING, 240)
+
+
+def test_while_it_mends_itself_clients_are_told_to_come_later(mended: Served) -> None:
+    os.kill(mended.triton(), signal.SIGKILL)
+    assert wait_until(lambda: health(mended) == NOT_SERVING, 60)
+    refusal = Caller(mended.address).refused(prompt="a", steps=1)
+    assert (refusal.status, refusal.message) == (
+        "UNAVAILABLE", f"request: the server is starting, or mending itself; {LATER}"
+    )  # fmt: skip
+    assert wait_until(lambda: health(mended) == SERVING, 240)
+    assert Caller(mended.address)(prompt="a", steps=1)
+
+
+def test_told_to_stop_it_finishes_what_is_under_way_and_takes_nothing_new(exported: Exported, tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    served = start_server(exported.folder, tmp_path / "registry", tmp_path / "log", "--grace", "300")
+    expected = Caller(served.address)(prompt="a", steps=40, num_images=2, seed=2)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(Caller(served.address).ask, prompt="a", steps=40, num_images=2, seed=2) for _ in range(3)]
+        assert wait_until(lambda: Caller(served.address)(prompt="a", steps=1).info["batch"]["lanes"] > 1, 60)
+        served.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: health(served) == NOT_SERVING, 60)
+        refusal = Caller(served.address).ask(prompt="a", steps=1)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.message) == ("UNAVAILABLE", f"request: the server is shutting down; {LATER}")
+        assert not all(one.done() for one in asked), "the test means nothing"
+        answers = [one.result(300) for one in asked]
+    for answer in answers:
+        assert isinstance(answer, Answer), answer
+        assert answer.pixels().shape == expected.pixels().shape
+    assert served.process.wait(120) == 0
+
+
+def test_what_the_grace_does_not_suffice_for_is_refused_in_words(exported: Exported, tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    served = start_server(exported.folder, tmp_path / "registry", tmp_path / "log", "--grace", "0")
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(Caller(served.address).ask, prompt="a", steps=100, num_images=8) for _ in range(3)]
+        assert wait_until(lambda: Caller(served.address)(prompt="a", steps=1).info["batch"]["lanes"] > 1, 60)
+        assert served.stop(signal.SIGTERM) == 0
+        for one in asked:
+            answer = one.result(30)
+            assert isinstance(answer, Refusal)
+            assert answer.status == "UNAVAILABLE"
