@@ -168,8 +168,8 @@ def test_no_answer_escapes_as_anything_but_our_error(images: bytes, info: bytes)
 
 @given(elements=st.lists(st.binary(max_size=20), max_size=5))
 def test_bytes_tensors_come_apart_as_they_were_put_together(elements: list[bytes]) -> None:
-    from vico_client.decode import _elements
+    from vico_client.decode import bytes_elements
 
     answer = response(elements, b"{}")
     assert answer.raw_output_contents[0] == bytes_tensor(elements)
-    assert [bytes(element) for element in _elements(answer, "images")] == elements
+    assert [bytes(element) for element in bytes_elements(answer, "images")] == elements
