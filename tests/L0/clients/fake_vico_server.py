@@ -109,9 +109,12 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     answer: Answer = pictures
     ready: bool = True
     calls: list[Call] = field(default_factory=list)
+    keys: list[Any] = field(default_factory=list)
+    """What each call showed as `authorization`."""
     entered: threading.Event = field(default_factory=threading.Event)
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        self.keys.append(dict(context.invocation_metadata()).get("authorization"))
         call = Call(
             _checked_fields(request, context),
             request.id,
@@ -126,6 +129,7 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             context.abort(refusal.status, refusal.details)
 
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.keys.append(dict(context.invocation_metadata()).get("authorization"))
         return service_pb2.ModelReadyResponse(ready=self.ready and request.name == "vico")
 
     def refuse(self, status: grpc.StatusCode, details: str) -> None:

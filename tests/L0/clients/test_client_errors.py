@@ -15,6 +15,7 @@ from vico_client import (
     ConceptRejected,
     DeadlineExceeded,
     InvalidRequest,
+    NotAllowed,
     Overloaded,
     ServerError,
     Unavailable,
@@ -127,7 +128,7 @@ def test_a_server_without_vico_is_unavailable_and_says_where(client: Client, ser
     [
         ("CANCELLED", Unavailable),
         ("UNIMPLEMENTED", ServerError),
-        ("UNAUTHENTICATED", ServerError),
+        ("UNAUTHENTICATED", NotAllowed),
         ("DATA_LOSS", ServerError),
     ],
 )

@@ -18,6 +18,7 @@ from vico_client.connection import (
     checked_timeout,
     closed_error,
     infer_arguments,
+    key_headers,
     typed_errors,
     warn_user,
 )
@@ -33,11 +34,20 @@ class AsyncClient:
     """Asks one ViCo server for pictures; keeps one connection open; belongs to the event loop of its first call."""
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT, tls: TLS | None = None
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        tls: TLS | None = None,
+        api_key: str | None = None,
     ) -> None:
-        """address: `host:port` of the server's gRPC port. timeout: seconds for each call that names none."""
+        """address: `host:port` of the server's gRPC port. timeout: seconds for each call that names none.
+
+        api_key: for a server that asks for one; that of the environment variable VICO_API_KEY if left out.
+        """
         self.address = address
         self.timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
+        self._headers = key_headers(api_key)
         self._channel_arguments = channel_arguments(address, tls)
         self._channel: Any = None  # made by the first call: grpc.aio binds a channel to the running loop
         self._closed = False
@@ -47,8 +57,8 @@ class AsyncClient:
     ) -> list[Image.Image]:
         """`num_images` pictures of `prompt`. The options are the fields of `GenerateRequest`; timeout in seconds.
 
-        Raises a VicoClientError: InvalidRequest, ConceptNotFound, ConceptRejected, Overloaded, DeadlineExceeded,
-        Unavailable or ServerError. Warnings of the server come as VicoWarning.
+        Raises a VicoClientError: InvalidRequest, ConceptNotFound, ConceptRejected, NotAllowed, Overloaded,
+        DeadlineExceeded, Unavailable or ServerError. Warnings of the server come as VicoWarning.
         """
         result = await self.send(GenerateRequest(prompt, **options), timeout=timeout)
         warn_user(result.info, stacklevel=2)
@@ -64,7 +74,9 @@ class AsyncClient:
 
     async def send(self, request: GenerateRequest, *, timeout: float | None = None) -> GenerateResult:
         """As `generate_result` for a ready-made request; the server's warnings are in the result only."""
-        arguments = await asyncio.to_thread(infer_arguments, request, checked_timeout(timeout, self.timeout))
+        arguments = await asyncio.to_thread(
+            infer_arguments, request, checked_timeout(timeout, self.timeout), self._headers
+        )
         with typed_errors(self.address, request.request_id):
             answer = await self._rpc().infer(**arguments)
         return await asyncio.to_thread(decode_result, answer.get_response(), request)
@@ -74,7 +86,7 @@ class AsyncClient:
         seconds = checked_timeout(timeout, self.timeout)
         try:
             with typed_errors(self.address):
-                return bool(await self._rpc().is_model_ready(MODEL, client_timeout=seconds))
+                return bool(await self._rpc().is_model_ready(MODEL, headers=self._headers, client_timeout=seconds))
         except (Unavailable, DeadlineExceeded):
             return False
 

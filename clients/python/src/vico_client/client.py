@@ -17,6 +17,7 @@ from vico_client.connection import (
     checked_timeout,
     closed_error,
     infer_arguments,
+    key_headers,
     typed_errors,
     warn_user,
 )
@@ -32,11 +33,20 @@ class Client:
     """Asks one ViCo server for pictures; keeps one connection open; may be shared by threads."""
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT, tls: TLS | None = None
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        tls: TLS | None = None,
+        api_key: str | None = None,
     ) -> None:
-        """address: `host:port` of the server's gRPC port. timeout: seconds for each call that names none."""
+        """address: `host:port` of the server's gRPC port. timeout: seconds for each call that names none.
+
+        api_key: for a server that asks for one; that of the environment variable VICO_API_KEY if left out.
+        """
         self.address = address
         self.timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
+        self._headers = key_headers(api_key)
         self._rpc = InferenceServerClient(**channel_arguments(address, tls))
         self._closed = False
 
@@ -45,8 +55,8 @@ class Client:
     ) -> list[Image.Image]:
         """`num_images` pictures of `prompt`. The options are the fields of `GenerateRequest`; timeout in seconds.
 
-        Raises a VicoClientError: InvalidRequest, ConceptNotFound, ConceptRejected, Overloaded, DeadlineExceeded,
-        Unavailable or ServerError. Warnings of the server come as VicoWarning.
+        Raises a VicoClientError: InvalidRequest, ConceptNotFound, ConceptRejected, NotAllowed, Overloaded,
+        DeadlineExceeded, Unavailable or ServerError. Warnings of the server come as VicoWarning.
         """
         result = self.send(GenerateRequest(prompt, **options), timeout=timeout)
         warn_user(result.info, stacklevel=2)
@@ -62,7 +72,7 @@ class Client:
 
     def send(self, request: GenerateRequest, *, timeout: float | None = None) -> GenerateResult:
         """As `generate_result` for a ready-made request; the server's warnings are in the result only."""
-        arguments = infer_arguments(request, checked_timeout(timeout, self.timeout))
+        arguments = infer_arguments(request, checked_timeout(timeout, self.timeout), self._headers)
         self._check_open()
         with typed_errors(self.address, request.request_id):
             answer = self._rpc.infer(**arguments)
@@ -73,7 +83,11 @@ class Client:
         self._check_open()
         try:
             with typed_errors(self.address):
-                return bool(self._rpc.is_model_ready(MODEL, client_timeout=checked_timeout(timeout, self.timeout)))
+                return bool(
+                    self._rpc.is_model_ready(
+                        MODEL, headers=self._headers, client_timeout=checked_timeout(timeout, self.timeout)
+                    )
+                )
         except (Unavailable, DeadlineExceeded):
             return False
 

@@ -22,6 +22,7 @@ from vico_client.status import error_from_status
 DEFAULT_ADDRESS = "localhost:8001"
 DEFAULT_TIMEOUT = 120.0  # seconds
 MODEL = "vico"  # the ensemble's name in Triton
+API_KEY_VARIABLE = "VICO_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,17 @@ def _pem(name: str, path: str | os.PathLike[str] | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-def infer_arguments(request: GenerateRequest, timeout: float) -> dict[str, Any]:
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """The header that shows an API key; without one given, that of the environment variable `VICO_API_KEY`."""
+    key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
+    if not key:
+        return {}
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidRequest("not an API key", field="api_key", hint="the text that `vico keys add` printed")
+    return {"authorization": f"Bearer {key}"}
+
+
+def infer_arguments(request: GenerateRequest, timeout: float, headers: dict[str, str] | None = None) -> dict[str, Any]:
     """Arguments of `infer`; timeout [s] ends the call here and tells the server when nobody waits any more."""
     return {
         "model_name": MODEL,
@@ -60,6 +71,7 @@ def infer_arguments(request: GenerateRequest, timeout: float) -> dict[str, Any]:
         "request_id": request.request_id,
         "timeout": math.ceil(timeout * 1e6),  # microseconds
         "client_timeout": timeout,
+        "headers": key_headers(None) if headers is None else headers,
     }
 
 

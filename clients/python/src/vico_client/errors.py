@@ -49,6 +49,10 @@ class ConceptRejected(VicoClientError):
     """The concept exists but cannot be used: its package is damaged, or was trained on another base."""
 
 
+class NotAllowed(VicoClientError):
+    """The server asks for an API key and got none that it knows, or the call is not for clients."""
+
+
 class Overloaded(VicoClientError):
     """The server refused the request because of its load: try again later."""
 
