@@ -27,6 +27,10 @@ _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    # Triton may be started again: the way to it is local, and trying costs nothing
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
 ]
 _CONTROL_SECONDS = 10.0
 
@@ -53,13 +57,14 @@ class Upstream:
         """The public ones that Triton has."""
 
     async def connect(self) -> None:
-        """Anew: Triton may have been started again.
+        """Wait for Triton and ask what it serves; calls under way on it go on.
 
         Raises:
             grpc.RpcError: it does not answer.
+            TimeoutError: it does not listen.
         """
-        await self.close()
-        self._channel = grpc.aio.insecure_channel(self._private.address, options=_OPTIONS)
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._private.address, options=_OPTIONS)
         await asyncio.wait_for(self._channel.channel_ready(), _CONTROL_SECONDS)
         ask = self._channel.unary_unary(SERVICE + "ModelMetadata")
         for name in PUBLIC_MODELS:
@@ -74,9 +79,9 @@ class Upstream:
                 self.models[name] = model_spec(answer)
 
     async def close(self) -> None:
-        """Give the channel up; calls under way on it are lost."""
+        """Give the channel up, when what there was to say has been said."""
+        await asyncio.gather(*self._words)
         if self._channel is not None:
-            self.drop()
             await self._channel.close()
 
     def drop(self) -> None:

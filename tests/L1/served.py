@@ -15,16 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 import tritonclient.grpc as triton
 from PIL import Image
+from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from serving.config import VARIABLE
+from serving.front.upstream import control_request
+from serving.front.wire import SERVICE
 from serving.private import HEADER, Private
 from serving.processes import stage_processes
 from serving.seal import Seal
+from serving.stages.names import CONTROL
 
 ROOT = Path(__file__).parents[2]
 SHARED_MEMORY = Path("/dev/shm")
@@ -106,6 +111,24 @@ class Served:
     def log(self) -> str:
         """What the server has said so far."""
         return self.log_file.read_text()
+
+
+class Loop:
+    """How far the loop is, by its own word."""
+
+    def __init__(self, server: Served) -> None:
+        self._private = server.private()
+        self._ask = control_request(server.seal().of(CONTROL), {})
+        self._channel = grpc.insecure_channel(self._private.address)
+
+    def told(self) -> dict[str, int]:
+        infer = self._channel.unary_unary(SERVICE + "ModelInfer")
+        answer = infer(self._ask, timeout=60, metadata=self._private.metadata)
+        told: dict[str, int] = json.loads(pb.ModelInferResponse.FromString(answer).raw_output_contents[0][4:])
+        return told
+
+    def pictures(self) -> int:
+        return self.told()["pictures"]
 
 
 def spawn(graphs: Path, registry: Path | str, log_file: Path, *options: str) -> subprocess.Popen[str]:

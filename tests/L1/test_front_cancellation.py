@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
-from served import Answer, Caller, Served, wait_until
+from served import Answer, Caller, Loop, Served, wait_until
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.front.upstream import control_request
 from serving.front.wire import SERVICE
-from serving.stages.names import CONTROL
 
 LONG: dict[str, Any] = {"prompt": "a dog", "steps": 100, "num_images": 3}
 _CHILD = """
@@ -41,24 +38,6 @@ def body(**fields: Any) -> bytes:
         request.raw_input_contents.append(size + content)
     message: bytes = request.SerializeToString()
     return message
-
-
-class Loop:
-    """How far the loop is, by its own word."""
-
-    def __init__(self, server: Served) -> None:
-        self._private = server.private()
-        self._ask = control_request(server.seal().of(CONTROL), {})
-        self._channel = grpc.insecure_channel(self._private.address)
-
-    def told(self) -> dict[str, int]:
-        infer = self._channel.unary_unary(SERVICE + "ModelInfer")
-        answer = infer(self._ask, timeout=60, metadata=self._private.metadata)
-        told: dict[str, int] = json.loads(pb.ModelInferResponse.FromString(answer).raw_output_contents[0][4:])
-        return told
-
-    def pictures(self) -> int:
-        return self.told()["pictures"]
 
 
 @pytest.fixture

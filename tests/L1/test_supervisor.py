@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from served import Answer, Caller, Refusal, Served, start_server, wait_until
+from served import Answer, Caller, Loop, Refusal, Served, start_server, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,10 +58,9 @@ def replaced(served: Served, stage: str, pid: int) -> bool:
 def health(served: Served) -> bytes:
     with grpc.insecure_channel(served.address) as channel:
         try:
-            answer: bytes = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=30)
+            return bytes(channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=30))
         except grpc.RpcError as error:
-            return error.code().name.encode()
-        return answer
+            return bytes(error.code().name, "ascii")
 
 
 @dataclass
@@ -147,10 +146,10 @@ def test_a_dead_front_door_is_replaced_at_the_same_address(mended: Served) -> No
 
 def test_pictures_under_way_survive_a_stage_before_the_loop(mended: Served) -> None:
     fields = {"prompt": "a", "steps": 100, "num_images": 2, "seed": 4}
-    alone = Caller(mended.address)(**fields)
+    alone, loop = Caller(mended.address)(**fields), Loop(mended)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(Caller(mended.address).ask, **fields)
-        assert wait_until(lambda: Caller(mended.address)(prompt="a", steps=1).info["batch"]["lanes"] > 1, 60)
+        assert wait_until(lambda: loop.pictures() == 2, 60)
         os.kill(mended.stages()["text_encoder"], signal.SIGKILL)
         answer = asked.result(240)
     assert isinstance(answer, Answer), answer
@@ -173,9 +172,10 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_takes_nothing_new(export
     (tmp_path / "registry").mkdir()
     served = start_server(exported.folder, tmp_path / "registry", tmp_path / "log", "--grace", "300")
     expected = Caller(served.address)(prompt="a", steps=40, num_images=2, seed=2)
+    loop = Loop(served)
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(Caller(served.address).ask, prompt="a", steps=40, num_images=2, seed=2) for _ in range(3)]
-        assert wait_until(lambda: Caller(served.address)(prompt="a", steps=1).info["batch"]["lanes"] > 1, 60)
+        assert wait_until(lambda: loop.pictures() == 6, 60)
         served.process.send_signal(signal.SIGTERM)
         assert wait_until(lambda: health(served) == NOT_SERVING, 60)
         refusal = Caller(served.address).ask(prompt="a", steps=1)
@@ -192,9 +192,10 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_takes_nothing_new(export
 def test_what_the_grace_does_not_suffice_for_is_refused_in_words(exported: Exported, tmp_path: Path) -> None:
     (tmp_path / "registry").mkdir()
     served = start_server(exported.folder, tmp_path / "registry", tmp_path / "log", "--grace", "0")
+    loop = Loop(served)
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(Caller(served.address).ask, prompt="a", steps=100, num_images=8) for _ in range(3)]
-        assert wait_until(lambda: Caller(served.address)(prompt="a", steps=1).info["batch"]["lanes"] > 1, 60)
+        assert wait_until(lambda: loop.pictures() == 24, 60)
         assert served.stop(signal.SIGTERM) == 0
         for one in asked:
             answer = one.result(30)

@@ -103,7 +103,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "long text": (lambda r: r.raw_input_contents.__setitem__(0, text(b"a" * 70_000)), "prompt: 70000 bytes; accepted"),
     "missing content": (lambda r: r.raw_input_contents.pop(), "inputs: 2 of them, with the contents of 1"),
     "raw and typed": (lambda r: r.inputs[0].contents.bytes_contents.append(b"x"), "prompt: given both raw and as"),
-    "twice": (lambda r: _set(r.inputs[1], "name", "prompt") or _set(r.inputs[1], "datatype", "BYTES"), "given twice"),
+    "twice": (lambda r: r.inputs.__getitem__(1).CopyFrom(r.inputs[0]), "prompt: given twice; accepted: once"),
     "too many": (lambda r: [r.inputs.add(name=f"x{k}") for k in range(99)], "inputs: 101 of them; accepted: at most 6"),
 }  # fmt: skip
 
