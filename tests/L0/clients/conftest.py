@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from fake_vico_server import FakeServer, running
-from vico_client import Client
+from vico_client import Client, Retry
 
 
 @pytest.fixture
@@ -18,6 +18,6 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def client(server: FakeServer) -> Iterator[Client]:
-    """A blocking client of `server`."""
-    with Client(server.address, timeout=10) as client:
+    """A blocking client of `server` that asks once."""
+    with Client(server.address, timeout=10, retry=Retry(attempts=1)) as client:
         yield client

@@ -39,6 +39,7 @@ class Call:
     request_id: str
     timeout_microseconds: int
     seconds_left: float
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class Refusal(Exception):  # noqa: N818 - as in `server.refuse`
@@ -112,6 +113,7 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     keys: list[Any] = field(default_factory=list)
     """What each call showed as `authorization`."""
     entered: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         self.keys.append(dict(context.invocation_metadata()).get("authorization"))
@@ -120,7 +122,9 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             request.id,
             request.parameters["timeout"].int64_param,
             context.time_remaining(),
+            dict(context.invocation_metadata()),
         )
+        context.add_callback(lambda: self._ended(context))
         self.calls.append(call)
         self.entered.set()
         try:
@@ -131,6 +135,10 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.keys.append(dict(context.invocation_metadata()).get("authorization"))
         return service_pb2.ModelReadyResponse(ready=self.ready and request.name == "vico")
+
+    def _ended(self, context: Any) -> None:
+        if context.code() == grpc.StatusCode.CANCELLED:
+            self.cancelled.set()
 
     def refuse(self, status: grpc.StatusCode, details: str) -> None:
         """Answer every further call with an error."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from fake_vico_server import Call, FakeServer, pictures, running
-from vico_client import TLS, Client, DeadlineExceeded, InvalidRequest, Unavailable, VicoClientError
+from vico_client import Cancelled, Client, DeadlineExceeded, InvalidRequest, Retry, Unavailable, VicoClientError
 
 NOBODY = "localhost:1"
+ONCE = Retry(attempts=1)
 
 
 def _slow(call: Call) -> Any:
@@ -48,13 +46,13 @@ def test_a_deadline_is_a_positive_number_of_seconds(client: Client, server: Fake
 
 
 def test_nobody_at_the_address() -> None:
-    with Client(NOBODY) as client, pytest.raises(Unavailable, match=NOBODY) as caught:
+    with Client(NOBODY, retry=ONCE) as client, pytest.raises(Unavailable, match=NOBODY) as caught:
         client.generate("a toy")
     assert caught.value.status == "UNAVAILABLE"
 
 
 def test_a_server_that_goes_away_in_the_middle() -> None:
-    with running() as (fake, grpc_server), Client(fake.address, timeout=10) as client, ThreadPoolExecutor() as pool:
+    with running() as (fake, grpc_server), Client(fake.address, retry=ONCE) as client, ThreadPoolExecutor() as pool:
         fake.answer = _slow
         pending = pool.submit(client.generate, "a toy")
         assert fake.entered.wait(5)
@@ -108,7 +106,7 @@ def test_closing_ends_calls_under_way(server: FakeServer) -> None:
         pending = pool.submit(client.generate, "a toy")
         assert server.entered.wait(5)
         client.close()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Cancelled):
             pending.result(5)
     release.set()
 
@@ -117,36 +115,3 @@ def test_closing_ends_calls_under_way(server: FakeServer) -> None:
 def test_an_address_is_host_and_port(address: str) -> None:
     with pytest.raises(InvalidRequest, match="host:port"):
         Client(address)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost: paths of key and certificate."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the program openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    key, chain = folder / "key.pem", folder / "certificate.pem"
-    options = ["-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    command = ["openssl", "req", "-x509", *options, *names, "-keyout", str(key), "-out", str(chain)]
-    subprocess.run(command, check=True, capture_output=True)
-    return key, chain
-
-
-@pytest.mark.parametrize("mutual", [False, True])
-def test_tls(certificate: tuple[Path, Path], mutual: bool) -> None:
-    key, chain = certificate
-    pair = (key.read_bytes(), chain.read_bytes())
-    credentials = grpc.ssl_server_credentials([pair], chain.read_bytes() if mutual else None, mutual)
-    tls = TLS(chain, key, chain) if mutual else TLS(root_certificates=str(chain))
-    with running(credentials) as (fake, _):
-        with Client(fake.address, tls=tls) as client:
-            assert len(client.generate("a toy", timeout=10)) == 1
-        for wrong in (TLS(), None):
-            with Client(fake.address, tls=wrong) as client, pytest.raises(Unavailable):
-                client.generate("a toy", timeout=10)
-
-
-def test_a_certificate_that_is_not_there_is_named() -> None:
-    with pytest.raises(InvalidRequest, match=r"private_key: no file at '/no/such\.pem'"):
-        Client("localhost:8001", tls=TLS(private_key="/no/such.pem"))

@@ -127,7 +127,7 @@ def test_a_server_without_vico_is_unavailable_and_says_where(client: Client, ser
     ("status", "kind"),
     [
         ("CANCELLED", Unavailable),
-        ("UNIMPLEMENTED", ServerError),
+        ("UNIMPLEMENTED", Unavailable),
         ("UNAUTHENTICATED", NotAllowed),
         ("DATA_LOSS", ServerError),
     ],

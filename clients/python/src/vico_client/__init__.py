@@ -11,8 +11,8 @@ It imports nothing of the server: numpy, Pillow and `tritonclient[grpc]` are all
 
 from vico_client.aio import AsyncClient
 from vico_client.client import Client
-from vico_client.connection import TLS
 from vico_client.errors import (
+    Cancelled,
     ConceptNotFound,
     ConceptRejected,
     DeadlineExceeded,
@@ -21,14 +21,19 @@ from vico_client.errors import (
     Overloaded,
     ServerError,
     Unavailable,
+    UntrustedServer,
     VicoClientError,
     VicoWarning,
 )
 from vico_client.messages import GenerateInfo, GenerateOptions, GenerateRequest, GenerateResult, ServerWarning
+from vico_client.pending import PendingResult
+from vico_client.retry import Retry
+from vico_client.settings import TLS
 
 __all__ = [
     "TLS",
     "AsyncClient",
+    "Cancelled",
     "Client",
     "ConceptNotFound",
     "ConceptRejected",
@@ -40,9 +45,12 @@ __all__ = [
     "InvalidRequest",
     "NotAllowed",
     "Overloaded",
+    "PendingResult",
+    "Retry",
     "ServerError",
     "ServerWarning",
     "Unavailable",
+    "UntrustedServer",
     "VicoClientError",
     "VicoWarning",
 ]

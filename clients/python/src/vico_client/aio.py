@@ -6,51 +6,61 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
 from PIL import Image
-from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.grpc import service_pb2
 
-from vico_client.connection import (
-    DEFAULT_ADDRESS,
-    DEFAULT_TIMEOUT,
-    MODEL,
-    TLS,
-    channel_arguments,
-    checked_timeout,
-    closed_error,
-    infer_arguments,
-    key_headers,
-    typed_errors,
-    warn_user,
-)
-from vico_client.decode import decode_result
-from vico_client.errors import DeadlineExceeded, Unavailable
+from vico_client.channel import closed_error, open_channel, typed_call_errors
+from vico_client.decode import decode_message
+from vico_client.encode import tensors
+from vico_client.errors import DeadlineExceeded, Unavailable, VicoClientError
+from vico_client.journey import Journey, affinity
 from vico_client.messages import GenerateOptions, GenerateRequest, GenerateResult
+from vico_client.remarks import warn_user
+from vico_client.retry import Retry
+from vico_client.servers import Servers
+from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
+from vico_client.tracing import trace_metadata
+from vico_client.wire import INFER, MODEL, MODEL_READY, request_message
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
 class AsyncClient:
-    """Asks one ViCo server for pictures; keeps one connection open; belongs to the event loop of its first call."""
+    """Asks ViCo servers for pictures; keeps a connection to each open; belongs to the event loop of its first call."""
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: Addresses | None = None,
         *,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float | None = None,
         tls: TLS | None = None,
         api_key: str | None = None,
+        retry: Retry | None = None,
     ) -> None:
-        """address: `host:port` of the server's gRPC port. timeout: seconds for each call that names none.
+        """address: `host:port` of a server, or several. timeout: seconds for each call that names none.
 
-        api_key: for a server that asks for one; that of the environment variable VICO_API_KEY if left out.
+        What is not given comes from the environment (VICO_ADDRESS, VICO_TIMEOUT, VICO_API_KEY, VICO_TLS_…, see
+        `vico_client.settings`), then from the defaults: localhost:8001, 120 s, no TLS, no key, `Retry()`.
         """
-        self.address = address
-        self.timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
-        self._headers = key_headers(api_key)
-        self._channel_arguments = channel_arguments(address, tls)
-        self._channel: Any = None  # made by the first call: grpc.aio binds a channel to the running loop
+        self._settings = make_settings(address, timeout, tls, api_key)
+        self._retry = retry or Retry()
+        self._servers = Servers(self._settings.addresses)
+        self._channels: dict[str, Any] = {}  # made by the first calls: grpc.aio binds a channel to the running loop
         self._closed = False
+        if tls is not None:
+            tls.credentials()  # a missing file is named here, as by `Client`, not at the first call
+
+    @property
+    def address(self) -> str:
+        """Of the server; of several, with commas between."""
+        return ",".join(self._settings.addresses)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for each call that names none."""
+        return self._settings.timeout
 
     async def generate(
         self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]
@@ -58,7 +68,7 @@ class AsyncClient:
         """`num_images` pictures of `prompt`. The options are the fields of `GenerateRequest`; timeout in seconds.
 
         Raises a VicoClientError: InvalidRequest, ConceptNotFound, ConceptRejected, NotAllowed, Overloaded,
-        DeadlineExceeded, Unavailable or ServerError. Warnings of the server come as VicoWarning.
+        DeadlineExceeded, Unavailable, UntrustedServer or ServerError. Warnings of the server come as VicoWarning.
         """
         result = await self.send(GenerateRequest(prompt, **options), timeout=timeout)
         warn_user(result.info, stacklevel=2)
@@ -74,27 +84,35 @@ class AsyncClient:
 
     async def send(self, request: GenerateRequest, *, timeout: float | None = None) -> GenerateResult:
         """As `generate_result` for a ready-made request; the server's warnings are in the result only."""
-        arguments = await asyncio.to_thread(
-            infer_arguments, request, checked_timeout(timeout, self.timeout), self._headers
-        )
-        with typed_errors(self.address, request.request_id):
-            answer = await self._rpc().infer(**arguments)
-        return await asyncio.to_thread(decode_result, answer.get_response(), request)
+        seconds = checked_timeout(timeout, self.timeout)
+        journey = Journey(self._servers, self._retry, affinity(request), seconds)
+        inputs = await asyncio.to_thread(tensors, request)
+        while True:
+            try:
+                with journey.visit() as address:
+                    left = journey.seconds_left
+                    message = request_message(inputs, request.request_id, left)
+                    answer = await self._call(address, message, left, request.request_id)
+                    return await asyncio.to_thread(decode_message, answer, request)
+            except VicoClientError as error:
+                await asyncio.sleep(journey.pause_after(error))
+
+    def submit(
+        self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]
+    ) -> asyncio.Task[GenerateResult]:
+        """As `send` of these options, begun at once: a task; cancelling it ends the request at the server."""
+        return asyncio.ensure_future(self.send(GenerateRequest(prompt, **options), timeout=timeout))
 
     async def ready(self, *, timeout: float = 5.0) -> bool:
-        """Whether the server answers within `timeout` seconds and can generate pictures."""
+        """Whether a server answers within `timeout` seconds and can generate pictures."""
         seconds = checked_timeout(timeout, self.timeout)
-        try:
-            with typed_errors(self.address):
-                return bool(await self._rpc().is_model_ready(MODEL, headers=self._headers, client_timeout=seconds))
-        except (Unavailable, DeadlineExceeded):
-            return False
+        answers = await asyncio.gather(*(self._ready(address, seconds) for address in self._settings.addresses))
+        return any(answers)
 
     async def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
+        """Close the connections; calls under way are cancelled."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,9 +122,27 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _rpc(self) -> Any:
+    def _channel(self, address: str) -> Any:
         if self._closed:
             raise closed_error()
-        if self._channel is None:
-            self._channel = InferenceServerClient(**self._channel_arguments)
-        return self._channel
+        if address not in self._channels:
+            self._channels[address] = open_channel(grpc.aio, address, self._settings)
+        return self._channels[address]
+
+    async def _call(self, address: str, message: bytes, seconds: float, request_id: str) -> bytes:
+        """Cancelling the task that awaits it cancels the call."""
+        metadata = self._settings.metadata + trace_metadata()
+        with typed_call_errors(address, request_id):
+            call = self._channel(address).unary_unary(INFER)
+            answer: bytes = await call(message, timeout=seconds, metadata=metadata)
+            return answer
+
+    async def _ready(self, address: str, seconds: float) -> bool:
+        question = service_pb2.ModelReadyRequest(name=MODEL).SerializeToString()
+        ask = self._channel(address).unary_unary(MODEL_READY)
+        try:
+            with typed_call_errors(address):
+                answer = await ask(question, timeout=seconds, metadata=self._settings.metadata)
+        except (Unavailable, DeadlineExceeded):
+            return False
+        return bool(service_pb2.ModelReadyResponse.FromString(answer).ready)

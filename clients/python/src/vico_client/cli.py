@@ -10,11 +10,11 @@ from typing import Annotated, Any, Optional
 import typer
 
 from vico_client.client import Client
-from vico_client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from vico_client.errors import VicoClientError, VicoWarning
 from vico_client.files import picture_paths, write_pictures
 from vico_client.messages import GenerateInfo, GenerateResult
 from vico_client.progress import waiting
+from vico_client.settings import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 
 _FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".raw": "raw", ".rgb": "raw"}
 
@@ -45,7 +45,7 @@ def generate(
         Optional[Path], typer.Option(exists=True, dir_okay=False, help="Photo to use instead of the concept's own.")
     ] = None,
     address: Annotated[
-        str, typer.Option(envvar="VICO_ADDRESS", help="The server's gRPC address, host:port.")
+        str, typer.Option(envvar="VICO_ADDRESS", help="The server's gRPC address, host:port; several with commas.")
     ] = DEFAULT_ADDRESS,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the pictures.")] = DEFAULT_TIMEOUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, errors included.")] = False,

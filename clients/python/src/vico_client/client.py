@@ -2,53 +2,67 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 from PIL import Image
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import service_pb2
 
-from vico_client.connection import (
-    DEFAULT_ADDRESS,
-    DEFAULT_TIMEOUT,
-    MODEL,
-    TLS,
-    channel_arguments,
-    checked_timeout,
-    closed_error,
-    infer_arguments,
-    key_headers,
-    typed_errors,
-    warn_user,
-)
-from vico_client.decode import decode_result
-from vico_client.errors import DeadlineExceeded, Unavailable
+from vico_client.channel import closed_error, open_channel, typed_call_errors
+from vico_client.decode import decode_message
+from vico_client.encode import tensors
+from vico_client.errors import Cancelled, DeadlineExceeded, Unavailable, VicoClientError
+from vico_client.journey import Journey, affinity
 from vico_client.messages import GenerateOptions, GenerateRequest, GenerateResult
+from vico_client.pending import Cancellation, PendingResult
+from vico_client.remarks import warn_user
+from vico_client.retry import Retry
+from vico_client.servers import Servers
+from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
+from vico_client.tracing import trace_metadata
+from vico_client.wire import INFER, MODEL, MODEL_READY, request_message
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
 class Client:
-    """Asks one ViCo server for pictures; keeps one connection open; may be shared by threads."""
+    """Asks ViCo servers for pictures; keeps a connection to each open; may be shared by threads."""
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: Addresses | None = None,
         *,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float | None = None,
         tls: TLS | None = None,
         api_key: str | None = None,
+        retry: Retry | None = None,
     ) -> None:
-        """address: `host:port` of the server's gRPC port. timeout: seconds for each call that names none.
+        """address: `host:port` of a server, or several. timeout: seconds for each call that names none.
 
-        api_key: for a server that asks for one; that of the environment variable VICO_API_KEY if left out.
+        What is not given comes from the environment (VICO_ADDRESS, VICO_TIMEOUT, VICO_API_KEY, VICO_TLS_…, see
+        `vico_client.settings`), then from the defaults: localhost:8001, 120 s, no TLS, no key, `Retry()`.
         """
-        self.address = address
-        self.timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
-        self._headers = key_headers(api_key)
-        self._rpc = InferenceServerClient(**channel_arguments(address, tls))
+        self._settings = make_settings(address, timeout, tls, api_key)
+        self._retry = retry or Retry()
+        self._servers = Servers(self._settings.addresses)
+        self._channels = {name: open_channel(grpc, name, self._settings) for name in self._settings.addresses}
+        self._under_way: set[Cancellation] = set()
+        self._lock = threading.Lock()
         self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Of the server; of several, with commas between."""
+        return ",".join(self._settings.addresses)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for each call that names none."""
+        return self._settings.timeout
 
     def generate(
         self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]
@@ -56,7 +70,8 @@ class Client:
         """`num_images` pictures of `prompt`. The options are the fields of `GenerateRequest`; timeout in seconds.
 
         Raises a VicoClientError: InvalidRequest, ConceptNotFound, ConceptRejected, NotAllowed, Overloaded,
-        DeadlineExceeded, Unavailable or ServerError. Warnings of the server come as VicoWarning.
+        DeadlineExceeded, Unavailable, UntrustedServer, Cancelled or ServerError. Warnings of the server come as
+        VicoWarning.
         """
         result = self.send(GenerateRequest(prompt, **options), timeout=timeout)
         warn_user(result.info, stacklevel=2)
@@ -72,29 +87,33 @@ class Client:
 
     def send(self, request: GenerateRequest, *, timeout: float | None = None) -> GenerateResult:
         """As `generate_result` for a ready-made request; the server's warnings are in the result only."""
-        arguments = infer_arguments(request, checked_timeout(timeout, self.timeout), self._headers)
-        self._check_open()
-        with typed_errors(self.address, request.request_id):
-            answer = self._rpc.infer(**arguments)
-        return decode_result(answer.get_response(), request)
+        return self._send(request, checked_timeout(timeout, self.timeout), Cancellation())
+
+    def submit(self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]) -> PendingResult:
+        """As `generate_result`, without waiting: returns at once a future that can be cancelled."""
+        request, seconds = GenerateRequest(prompt, **options), checked_timeout(timeout, self.timeout)
+        pending, context = PendingResult(request.request_id), contextvars.copy_context()
+        pending.set_running_or_notify_cancel()
+        work = threading.Thread(
+            target=context.run, args=(self._fulfil, pending, request, seconds), name="vico-submit", daemon=True
+        )
+        work.start()
+        return pending
 
     def ready(self, *, timeout: float = 5.0) -> bool:
-        """Whether the server answers within `timeout` seconds and can generate pictures."""
-        self._check_open()
-        try:
-            with typed_errors(self.address):
-                return bool(
-                    self._rpc.is_model_ready(
-                        MODEL, headers=self._headers, client_timeout=checked_timeout(timeout, self.timeout)
-                    )
-                )
-        except (Unavailable, DeadlineExceeded):
-            return False
+        """Whether a server answers within `timeout` seconds and can generate pictures."""
+        seconds = checked_timeout(timeout, self.timeout)
+        return any(self._ready(address, seconds) for address in self._settings.addresses)
 
     def close(self) -> None:
-        """Close the connection; calls under way end as Unavailable."""
-        self._closed = True
-        self._rpc.close()
+        """Close the connections; calls under way end as Cancelled."""
+        with self._lock:
+            self._closed = True
+            under_way = list(self._under_way)
+        for cancellation in under_way:
+            cancellation.cancel()
+        for channel in self._channels.values():
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +123,62 @@ class Client:
     ) -> None:
         self.close()
 
-    def _check_open(self) -> None:
+    def _fulfil(self, pending: PendingResult, request: GenerateRequest, seconds: float) -> None:
+        try:
+            pending.set_result(self._send(request, seconds, pending.cancellation))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asks for the result
+            pending.set_exception(error)
+
+    def _send(self, request: GenerateRequest, seconds: float, cancellation: Cancellation) -> GenerateResult:
+        journey = Journey(self._servers, self._retry, affinity(request), seconds)
+        inputs = tensors(request)
+        self._enter(cancellation)
+        try:
+            while True:
+                try:
+                    with journey.visit() as address:
+                        left = journey.seconds_left
+                        message = request_message(inputs, request.request_id, left)
+                        answer = self._call(address, message, left, request.request_id, cancellation)
+                        return decode_message(answer, request)
+                except VicoClientError as error:
+                    cancellation.pause(journey.pause_after(error))
+        finally:
+            with self._lock:
+                self._under_way.discard(cancellation)
+
+    def _enter(self, cancellation: Cancellation) -> None:
+        with self._lock:
+            if self._closed:
+                raise closed_error()
+            self._under_way.add(cancellation)
+
+    def _call(self, address: str, message: bytes, seconds: float, request_id: str, cancellation: Cancellation) -> bytes:
+        call: Any = None
+        metadata = self._settings.metadata + trace_metadata()
+        try:
+            with typed_call_errors(address, request_id):
+                call = self._channels[address].unary_unary(INFER).future(message, timeout=seconds, metadata=metadata)
+                cancellation.covers(call)
+                answer: bytes = call.result()
+                return answer
+        except (VicoClientError, grpc.FutureCancelledError, ValueError) as error:  # ValueError: of a closed channel
+            if cancellation.cancelled or not isinstance(error, VicoClientError):
+                raise Cancelled("given up by the caller", request_id=request_id) from error
+            raise
+        except BaseException:
+            if call is not None:
+                call.cancel()  # Ctrl-C: nobody will read the answer
+            raise
+
+    def _ready(self, address: str, seconds: float) -> bool:
         if self._closed:
             raise closed_error()
+        question = service_pb2.ModelReadyRequest(name=MODEL).SerializeToString()
+        ask = self._channels[address].unary_unary(MODEL_READY)
+        try:
+            with typed_call_errors(address):
+                answer = ask(question, timeout=seconds, metadata=self._settings.metadata)
+        except (Unavailable, DeadlineExceeded):
+            return False
+        return bool(service_pb2.ModelReadyResponse.FromString(answer).ready)

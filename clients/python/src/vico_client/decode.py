@@ -12,6 +12,7 @@ from PIL import Image
 
 from vico_client.errors import ServerError
 from vico_client.messages import GenerateInfo, GenerateRequest, GenerateResult, ServerWarning
+from vico_client.wire import read_answer
 
 _LENGTH = struct.Struct("<I")
 NONSENSE = (
@@ -21,8 +22,17 @@ NONSENSE = (
 _FORMATS = ("PNG", "JPEG", "WEBP")
 
 
+def decode_message(message: bytes, request: GenerateRequest) -> GenerateResult:
+    """As `decode_result`, of a message as it came; `files` of the result are views of it."""
+    try:
+        answer = read_answer(message)
+    except ValueError as error:
+        raise ServerError(f"malformed answer: {error}", request_id=request.request_id) from error
+    return decode_result(answer, request)
+
+
 def decode_result(response: Any, request: GenerateRequest) -> GenerateResult:
-    """response: a ModelInferResponse, `images` BYTES [num_images] and `info` BYTES [1]; ServerError if it is not."""
+    """response: `Answer` or ModelInferResponse, `images` BYTES [n] and `info` BYTES [1]; ServerError if it is not."""
     try:
         info = _info(_only(bytes_elements(response, "info")))
         files = tuple(bytes_elements(response, "images"))

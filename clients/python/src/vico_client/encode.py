@@ -9,7 +9,6 @@ import io
 import math
 import operator
 import os
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,28 +20,45 @@ from tritonclient.grpc import InferInput
 
 from vico_client.errors import InvalidRequest
 from vico_client.messages import GenerateRequest
+from vico_client.wire import Content, Tensor
 
+_NUMBERS: dict[str, np.dtype[Any]] = {"INT32": np.dtype("<i4"), "INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
 _MODES_OF_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
-def infer_inputs(request: GenerateRequest) -> list[InferInput]:
-    """The input tensors of `request`, only of the fields that are not None. InvalidRequest names a bad field."""
+def tensors(request: GenerateRequest) -> list[Tensor]:
+    """The input tensors of `request`, only of the fields that are not None. InvalidRequest names a bad field.
+
+    Bytes of a photo are not copied: they must not change before the answer is there.
+    """
     return [
-        _infer_input(spec.name, spec.metadata["datatype"], getattr(request, spec.name))
+        Tensor(spec.name, spec.metadata["datatype"], _content(spec.name, spec.metadata["datatype"], value))
         for spec in fields(request)
-        if "datatype" in spec.metadata and (spec.name == "prompt" or getattr(request, spec.name) is not None)
+        for value in [getattr(request, spec.name)]
+        if "datatype" in spec.metadata and (spec.name == "prompt" or value is not None)
     ]
 
 
-def _infer_input(name: str, datatype: str, value: object) -> InferInput:
-    tensor = InferInput(name, [1], datatype)
-    tensor.set_data_from_numpy(_ENCODERS[datatype](name, value))
-    return tensor
+def infer_inputs(request: GenerateRequest) -> list[InferInput]:
+    """The same for tritonclient's own client."""
+    return [_infer_input(tensor) for tensor in tensors(request)]
 
 
-def _text_or_image(name: str, value: object) -> NDArray[Any]:
-    data = _image_bytes(name, value) if name == "reference_image" else _utf8(name, value)
-    return np.array([data], dtype=np.object_)
+def _infer_input(tensor: Tensor) -> InferInput:
+    array: NDArray[Any] = (
+        np.array([bytes(tensor.content)], np.object_)
+        if tensor.datatype == "BYTES"
+        else np.frombuffer(tensor.content, _NUMBERS[tensor.datatype])
+    )
+    given = InferInput(tensor.name, [1], tensor.datatype)
+    given.set_data_from_numpy(array)
+    return given
+
+
+def _content(name: str, datatype: str, value: object) -> Content:
+    if datatype != "BYTES":
+        return (_float32 if datatype == "FP32" else _integer)(name, _NUMBERS[datatype], value)
+    return _image_bytes(name, value) if name == "reference_image" else _utf8(name, value)
 
 
 def _utf8(name: str, value: object) -> bytes:
@@ -56,33 +72,30 @@ def _utf8(name: str, value: object) -> bytes:
         ) from None
 
 
-def _integer(dtype: type[np.signedinteger[Any]]) -> Callable[[str, object], NDArray[Any]]:
-    def encode(name: str, value: object) -> NDArray[Any]:
-        limits = np.iinfo(dtype)
-        try:
-            number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            number = None
-        if number is None or not limits.min <= number <= limits.max:
-            raise InvalidRequest(f"{_named(value)} is not a {limits.bits}-bit integer", field=name, hint="an int")
-        return np.array([number], dtype=dtype)
-
-    return encode
+def _integer(name: str, dtype: np.dtype[Any], value: object) -> bytes:
+    limits = np.iinfo(dtype)
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or not limits.min <= number <= limits.max:
+        raise InvalidRequest(f"{_named(value)} is not a {limits.bits}-bit integer", field=name, hint="an int")
+    return number.to_bytes(dtype.itemsize, "little", signed=True)
 
 
-def _float32(name: str, value: object) -> NDArray[Any]:
+def _float32(name: str, dtype: np.dtype[Any], value: object) -> bytes:
     try:
         number = math.nan if isinstance(value, (bool, str, bytes)) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     with np.errstate(over="ignore"):
-        tensor = np.array([number], dtype=np.float32)
-    if not np.isfinite(tensor[0]):
+        narrow = np.array(number, dtype)
+    if not np.isfinite(narrow):
         raise InvalidRequest(f"{_named(value)} is not a finite number", field=name, hint="a finite float")
-    return tensor
+    return narrow.tobytes()
 
 
-def _image_bytes(name: str, value: object) -> bytes:
+def _image_bytes(name: str, value: object) -> Content:
     try:
         if isinstance(value, Image.Image):
             return _png(value)
@@ -91,27 +104,20 @@ def _image_bytes(name: str, value: object) -> bytes:
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"cannot be read: {error}", field=name, hint="a readable image") from error
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        view = memoryview(value)
+        return view.cast("B") if view.c_contiguous else bytes(view)
     raise InvalidRequest(f"{_named(value)} is not an image", field=name, hint="a PIL image, a path or bytes")
 
 
-def _png(image: Image.Image) -> bytes:
+def _png(image: Image.Image) -> memoryview:
     """Lossless, upright (EXIF orientation does not survive a PNG), in a mode that PNG has."""
     upright = ImageOps.exif_transpose(image) or image
     writable = upright if upright.mode in _MODES_OF_PNG else upright.convert("RGB")
     buffer = io.BytesIO()
     writable.save(buffer, format="png", compress_level=1)
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
 def _named(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"a {type(value).__name__}"
-
-
-_ENCODERS: dict[str, Callable[[str, object], NDArray[Any]]] = {
-    "BYTES": _text_or_image,
-    "INT32": _integer(np.int32),
-    "INT64": _integer(np.int64),
-    "FP32": _float32,
-}

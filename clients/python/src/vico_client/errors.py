@@ -65,6 +65,14 @@ class Unavailable(VicoClientError):
     """No server answers at the address, it went away, or it does not serve ViCo."""
 
 
+class UntrustedServer(Unavailable):
+    """TLS failed: its certificate is not of a trusted authority or of another host, or it does not trust ours."""
+
+
+class Cancelled(VicoClientError):
+    """The caller gave the request up, or closed the client; the server stops working on it."""
+
+
 class ServerError(VicoClientError):
     """The server failed, or its answer breaks the contract: report it with the `request_id`."""
 

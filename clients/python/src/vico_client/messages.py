@@ -6,6 +6,7 @@ A field left at None is not sent: the server's default applies. Defaults and lim
 from __future__ import annotations
 
 import os
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class GenerateOptions(TypedDict, total=False):
     request_id: str
 
 
+_SEEDS = 2**32  # more are possible; these can still be read out
+
 # A field with one of these travels as an input tensor: its own name, this KServe datatype, shape [1].
 _BYTES = {"datatype": "BYTES"}
 _INT32 = {"datatype": "INT32"}
@@ -50,7 +53,7 @@ class GenerateRequest:
     prompt: with exactly one placeholder (`*`, unless the concept has another) if a concept is given.
     concept: `id` or `id@digest`; without it plain Stable Diffusion answers.
     negative_prompt: what the pictures should not show.
-    seed: the same request with the same seed gives the same pictures.
+    seed: the same request with the same seed gives the same pictures; drawn here if it is not given.
     preset: `quality`, `balanced` or `fast`: chooses steps, sampler, and where guidance is worth its time.
     steps: number of denoising steps, instead of the preset's.
     sampler: `ddim`, `dpmpp_2m` or `unipc`, instead of the preset's.
@@ -62,6 +65,8 @@ class GenerateRequest:
     output_format: `png`, `jpeg`, `webp` or `raw` (RGB bytes): how the pictures travel.
     reference_image: a photo used instead of the concept's own: a PIL image, a path, or the bytes of an image file.
     request_id: names the request in the server's logs; keep it when sending the same request again.
+
+    With seed and id a request can be sent again, by a client that lost its server or by you: the pictures are the same.
     """
 
     prompt: str = field(metadata=_BYTES)
@@ -80,6 +85,10 @@ class GenerateRequest:
     output_format: str | None = field(default=None, metadata=_BYTES)
     reference_image: ReferenceImage | None = field(default=None, metadata=_BYTES)
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        if self.seed is None:
+            object.__setattr__(self, "seed", secrets.randbelow(_SEEDS))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from vico_client.errors import (
     Overloaded,
     ServerError,
     Unavailable,
+    UntrustedServer,
     VicoClientError,
 )
 from vico_client.messages import GenerateRequest
@@ -31,6 +32,8 @@ _CONTRACT_LINE = re.compile(r"(?P<field>[a-z][a-z0-9_]*): (?P<problem>.*); accep
 _LINE_WITHOUT_HINT = re.compile(
     rf"(?P<field>{'|'.join(spec.name for spec in fields(GenerateRequest))}): (?P<problem>.*)", re.DOTALL
 )
+_TOO_LARGE = re.compile(r"message larger than max \([0-9]+ vs\. (?P<limit>[0-9]+)\)")  # gRPC's words for it
+_TLS_FAILURE = re.compile(r"certificate.verify.failed|handshake failed|SSL_ERROR|hostname verification", re.IGNORECASE)
 _TRITON_INPUT = re.compile(r"input '(?P<field>[a-z][a-z0-9_]*)'")
 
 _BY_STATUS: dict[str, type[VicoClientError]] = {
@@ -43,7 +46,9 @@ _BY_STATUS: dict[str, type[VicoClientError]] = {
     "UNAVAILABLE": Unavailable,
     "CANCELLED": Unavailable,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "UNIMPLEMENTED": Unavailable,  # some other gRPC server
 }
+"""All else (INTERNAL, UNKNOWN, DATA_LOSS, ABORTED, …) is a ServerError."""
 
 
 @dataclass(frozen=True)
@@ -74,25 +79,37 @@ def error_from_status(
     status: str, details: str | None, *, address: str = "", request_id: str | None = None
 ) -> VicoClientError:
     """The error to raise for a gRPC status name ("NOT_FOUND" or "StatusCode.NOT_FOUND") and the server's details."""
+    too_large = _TOO_LARGE.search(details or "")
+    if too_large:
+        limit = f"at most {too_large['limit']} bytes; a smaller reference_image"
+        return InvalidRequest("too large", field="request", hint=limit, status=_name(status), request_id=request_id)
     line = parse_error_line(details or "no details")
-    meant = line.status or status.rpartition(".")[2]
+    meant = line.status or _name(status)
     kind = _kind(meant, line)
     hint = line.hint or _own_hint(kind, address)
     return kind(line.problem, field=line.field, hint=hint, status=meant, request_id=request_id)
 
 
+def _name(status: str) -> str:
+    return status.rpartition(".")[2]
+
+
 def _kind(status: str, line: ErrorLine) -> type[VicoClientError]:
-    """The status decides, but for three things that Triton says itself."""
+    """The status decides, but for things that Triton and gRPC say themselves."""
     if status == "NOT_FOUND" and line.field is None:  # "Request for unknown model: 'vico' is not found"
         return Unavailable
     if status == "UNAVAILABLE" and "maximum queue size" in line.problem:
         return Overloaded
     if status == "UNAVAILABLE" and "Request timeout expired" in line.problem:
         return DeadlineExceeded
+    if status == "UNAVAILABLE" and line.field is None and _TLS_FAILURE.search(line.problem):
+        return UntrustedServer
     return _BY_STATUS.get(status, ServerError)
 
 
 def _own_hint(kind: type[VicoClientError], address: str) -> str | None:
+    if kind is UntrustedServer:
+        return "tls with the root certificate of the server's authority, and the host name that its certificate names"
     if kind is Unavailable:
         return f"check that a ViCo server listens at {address}" if address else None
     if kind is DeadlineExceeded:
