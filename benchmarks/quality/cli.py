@@ -45,7 +45,7 @@ BASE, PHOTOS, SUITE, SECONDS, WORK = (
     ROOT / "assets/toy-base",
     ROOT / "assets/photos",
     "toy",
-    150.0,
+    180.0,
     Path(".quality-cache"),
 )
 _TUNING = ",".join(TUNING)
