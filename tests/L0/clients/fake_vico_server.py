@@ -124,21 +124,20 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             context.time_remaining(),
             dict(context.invocation_metadata()),
         )
-        context.add_callback(lambda: self._ended(context))
+        answered = threading.Event()
+        context.add_callback(lambda: None if answered.is_set() else self.cancelled.set())
         self.calls.append(call)
         self.entered.set()
         try:
             return self.answer(call)
         except Refusal as refusal:
             context.abort(refusal.status, refusal.details)
+        finally:
+            answered.set()
 
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.keys.append(dict(context.invocation_metadata()).get("authorization"))
         return service_pb2.ModelReadyResponse(ready=self.ready and request.name == "vico")
-
-    def _ended(self, context: Any) -> None:
-        if context.code() == grpc.StatusCode.CANCELLED:
-            self.cancelled.set()
 
     def refuse(self, status: grpc.StatusCode, details: str) -> None:
         """Answer every further call with an error."""
