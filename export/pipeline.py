@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from export.built import bring_up_engine
@@ -10,6 +10,7 @@ from export.engines import Library
 from export.graphs import Job, Maker
 from export.keys import ExportOptions, graph_digest
 from export.modules import build_module, geometry_of
+from export.preview import latent_to_rgb
 from export.profiles import EngineLimits
 from export.records import GraphResult
 from export.repository import assemble_repository
@@ -19,6 +20,7 @@ from export.tokenizer import TOKENIZER_FILE, write_tokenizer
 from vico.base import Base
 from vico.concept import GraphSet, GraphSpec, read_graphset
 from vico.concept.graphset import GraphName, TargetName, write_graphset
+from vico.concept.preview import LatentToRGB
 from vico.errors import GraphSetError
 
 GRAPHS = "graphs"
@@ -68,8 +70,10 @@ def export_base(
             result.record.name: GraphSpec(file=_relative(out, result.model), digest=result.record.digest)
             for result in results
         }
-        targets = _kept_targets(out, exported) | {target: made}
-        write_graphset(out, _graphset(base, exported, targets))
+        before = _before(out, exported)
+        targets = dict(before.targets if before else {}) | {target: made}
+        preview = (before.latent_to_rgb if before else None) or latent_to_rgb(base)
+        write_graphset(out, _graphset(base, exported, targets, preview))
     return tuple(results)
 
 
@@ -81,19 +85,20 @@ def _relative(out: Path, file: Path) -> str:
     return file.relative_to(out).as_posix()
 
 
-def _kept_targets(out: Path, exported: dict[GraphName, GraphSpec]) -> dict[TargetName, dict[GraphName, GraphSpec]]:
-    """What an earlier export made for other targets from the same exported graphs."""
+def _before(out: Path, exported: dict[GraphName, GraphSpec]) -> GraphSet | None:
+    """What an earlier export made from the same exported graphs."""
     try:
         before = read_graphset(out)
     except GraphSetError:
-        return {}
-    if dict(before.graphs) != exported:
-        return {}
-    return {target: dict(graphs) for target, graphs in before.targets.items()}
+        return None
+    return before if dict(before.graphs) == exported else None
 
 
 def _graphset(
-    base: Base, exported: dict[GraphName, GraphSpec], targets: dict[TargetName, dict[GraphName, GraphSpec]]
+    base: Base,
+    exported: dict[GraphName, GraphSpec],
+    targets: dict[TargetName, Mapping[GraphName, GraphSpec]],
+    preview: LatentToRGB,
 ) -> GraphSet:
     return GraphSet(
         base_digest=base.digest,
@@ -108,4 +113,5 @@ def _graphset(
         size_multiple=base.size_multiple,
         default_size=base.default_size,
         max_size=_SIZE_LIMIT * base.default_size,
+        latent_to_rgb=preview,
     )

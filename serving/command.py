@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.installation import Installation
 from serving.private import Private
+from serving.streaming.bounds import MAX_STREAMS
 
 HOST = "127.0.0.1"
 """Of Triton's metrics, and by default of the front door: loopback."""
@@ -50,6 +51,8 @@ def server_command(
         f"--backend-directory={backends}",
         f"--cache-directory={installation.caches}",
         f"--backend-config=python,shm-region-prefix-name={region_prefix}",
+        # a call of one model by another holds a thread for as long as it waits
+        f"--backend-config=python,thread-pool-size={MAX_STREAMS}",
         "--disable-auto-complete-config",
         "--exit-on-error=true",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from serving.ahead import needed_items
@@ -15,6 +15,7 @@ from serving.lane import FloatArray, Lane, LaneSpec
 from serving.refusals import overloaded, unreachable
 from serving.scheduling import DEFAULT_PRIORITY, Claim, CostModel, StepShape
 from serving.scheduling.admission import HOPE, Admission, Booking, Bounds, Refusal
+from serving.streaming.progress import Progress, Watch
 from serving.ticket import Ticket
 from serving.use import Ending, LoopUse, Observer, Tally
 
@@ -70,6 +71,7 @@ class Conductor:
         self._tickets: dict[Ticket, None] = {}
         self._owner: dict[Lane, Ticket] = {}
         self._ended: list[tuple[Ticket, Exception | None]] = []
+        self._reports: list[tuple[Watch, Progress]] = []
 
     @property
     def busy(self) -> bool:
@@ -82,7 +84,9 @@ class Conductor:
         references = self.engine.references.use
         return self._tally.use(references.hits, references.misses, self.engine.bank.version)
 
-    def draft(self, specs: Sequence[LaneSpec], deadline: Deadline, asker: Asker = NOBODY) -> Ticket:
+    def draft(
+        self, specs: Sequence[LaneSpec], deadline: Deadline, asker: Asker = NOBODY, watch: Watch | None = None
+    ) -> Ticket:
         """A request's ticket, not yet accepted; from any thread."""
         arrived = self._clock()
         lanes = [Lane(spec, _claim(spec, deadline, asker, arrived)) for spec in specs]
@@ -90,7 +94,7 @@ class Conductor:
             # pictures of one request read the same: it is computed once
             if streams:
                 lane.beside = self.engine.references.missing(needed_items(lane, 0, len(lane.spec.plan)))
-        return Ticket(lanes, deadline, asker.client, arrived)
+        return Ticket(lanes, deadline, asker.client, arrived, watch=watch)
 
     def accept(self, ticket: Ticket) -> None:
         """Let a request in: all of its pictures or none.
@@ -168,7 +172,9 @@ class Conductor:
             self.cost.observe(replace(step.shape, beside=beside), seconds)
         for observer in self._observers:
             observer.stepped(seconds, len(step.lanes), int(step.shape.rows))
-        self._collect(self.engine.advance([lane for lane, _ in good], [noise for _, noise in good]))
+        ended = self.engine.advance([lane for lane, _ in good], [noise for _, noise in good])
+        self._report({self._owner[lane]: None for lane in step.lanes})
+        self._collect(ended)
 
     def end_all(self, error: Exception) -> None:
         """End every request for one reason."""
@@ -176,7 +182,10 @@ class Conductor:
             self._end(ticket, error)
 
     def deliver(self) -> None:
-        """Tell whoever waits for the requests that ended; calls them back, and so must hold no lock."""
+        """Tell those who watch or wait for requests; calls them back, and so must hold no lock."""
+        reports, self._reports = self._reports, []
+        for watch, progress in reports:
+            watch.tell(progress)
         ended, self._ended = self._ended, []
         for ticket, error in ended:
             if not ticket.future.set_running_or_notify_cancel():
@@ -224,6 +233,29 @@ class Conductor:
         lost = self.admission.lost([_booking(lane, self.engine) for lane in running], now)
         for ticket in {self._owner[lane]: None for lane, late in zip(running, lost, strict=True) if late}:
             self._end(ticket, unreachable(ticket.deadline.at - now))
+
+    def _report(self, tickets: Iterable[Ticket]) -> None:
+        """Note the progress of those that are watched, where a report is due."""
+        due = [ticket for ticket in tickets if ticket.report_due()]
+        if not due:
+            return
+        running = self.engine.running
+        left = self.admission.left([lane.course(self.engine.policy) for lane in running])
+        seconds = dict(zip(running, left, strict=True)) if left is not None else None
+        for ticket in due:
+            if ticket.watch is not None:
+                self._reports.append((ticket.watch, ticket.progress(self._seconds_left(ticket, seconds))))
+
+    def _seconds_left(self, ticket: Ticket, running: Mapping[Lane, float] | None) -> float | None:
+        """Until the request is done and decoded, by the forecast; of pictures that wait, by the first one."""
+        if running is None:
+            return None
+        seconds = max((running.get(lane, 0.0) for lane in ticket.lanes), default=0.0)
+        seconds += self.admission.tail(ticket.lanes[0].spec.size_class, len(ticket.lanes))
+        if all(lane.done or lane in running for lane in ticket.lanes):
+            return seconds
+        predicted = ticket.use.predicted_seconds
+        return None if predicted is None else max(seconds, predicted - (self._clock() - ticket.arrived))
 
     def _collect(self, lanes: Sequence[Lane]) -> None:
         for lane in lanes:

@@ -58,6 +58,11 @@ class ServingConfig:
     lookahead: int = 8
     """Timesteps of reference features computed in one batch ahead of the loop."""
 
+    @property
+    def progress_socket(self) -> Path:
+        """Where the streams hear from the loop: in the server's private folder."""
+        return self.store.parent / "progress"
+
     def to_env(self) -> dict[str, str]:
         """The environment variable that carries this config to the stages."""
         return {VARIABLE: json.dumps(asdict(self), default=str)}

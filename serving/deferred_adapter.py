@@ -27,6 +27,7 @@ class DeferredAdapter(TritonAdapter):
 
     def __init__(self, pb_utils: PbUtils, stage: DeferredStage) -> None:
         super().__init__(pb_utils, stage)
+        self._pb = pb_utils
         self._deferred = stage
         # sending waits for Triton: never in the thread of the stage
         self._sending = ThreadPoolExecutor(1, "responses")
@@ -57,12 +58,12 @@ class DeferredAdapter(TritonAdapter):
             inputs = {tensor.name(): np.array(tensor.as_numpy()) for tensor in request.inputs()}
             pending = self._deferred.begin(inputs, Deadline.after(request.timeout()))
         except Exception as error:  # noqa: BLE001 - it is this request's alone
-            self._send(sender, self._failure(request, error))
+            self._send(sender, self._responses.failure(request, error))
         else:
             pending.future.add_done_callback(lambda _: self._sending.submit(self._finish, request, sender, pending))
 
     def _finish(self, request: Any, sender: Any, pending: Pending) -> None:
-        self._send(sender, self._answer(request, pending.outputs))
+        self._send(sender, self._responses.of(request, pending.outputs))
 
     def _send(self, sender: Any, response: Any) -> None:
         try:

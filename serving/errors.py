@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -74,6 +75,22 @@ class DeadlineExceeded(ServingError):  # noqa: N818
     status = Status.DEADLINE_EXCEEDED
 
 
+class Relayed(ServingError):  # noqa: N818
+    """What one of our models answered another."""
+
+    def __init__(self, status: Status, line: str) -> None:
+        self.status = status
+        field, _, rest = line.partition(": ")
+        problem, _, accepted = rest.partition("; accepted: ")
+        super().__init__(field, problem, accepted)
+
+    @staticmethod
+    def from_message(message: str) -> Relayed | None:
+        """From a message of `to_wire`, tagged; None if it is another: Triton's own, or of a fault."""
+        found = _TAGGED_LINE.fullmatch(message)
+        return None if found is None else Relayed(Status(found["status"]), found["line"])
+
+
 class GraphError(ServingError):
     """A graph cannot be run on the device that was asked for."""
 
@@ -95,6 +112,7 @@ class WireError:
 MESSAGE_LIMIT = 1000
 """Characters; a message never grows with a hostile request."""
 
+_TAGGED_LINE = re.compile(rf"(?P<line>[a-z][a-z0-9_]*: [^\n]*; accepted: [^\n]*) \[(?P<status>{'|'.join(Status)})\]")
 _CODES = {
     Status.INVALID_ARGUMENT: "INVALID_ARG",
     Status.NOT_FOUND: "NOT_FOUND",
@@ -117,11 +135,16 @@ def status_of(error: VicoError) -> Status:
     return Status.FAILED_PRECONDITION if isinstance(error, ConceptError) else Status.INTERNAL
 
 
-def to_wire(error: VicoError) -> WireError:
-    """Translate a refusal for Triton: the nearest code it has, the message on one line of bounded length."""
+def to_wire(error: VicoError, *, always_tagged: bool = False) -> WireError:
+    """Translate a refusal for Triton: the nearest code it has, the message on one line of bounded length.
+
+    Args:
+        error: the refusal.
+        always_tagged: also where Triton has the code: between two of its models it forgets it.
+    """
     status = status_of(error)
     message = " ".join(str(error).split())[:MESSAGE_LIMIT]
-    return WireError(_CODES[status], f"{message} [{status}]" if status in _TAGGED else message)
+    return WireError(_CODES[status], f"{message} [{status}]" if always_tagged or status in _TAGGED else message)
 
 
 def internal(request_id: str) -> WireError:

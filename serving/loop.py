@@ -15,6 +15,7 @@ from serving.engine import Engine
 from serving.errors import ShuttingDown
 from serving.lane import LaneSpec
 from serving.scheduling.admission import Bounds
+from serving.streaming.progress import Watch
 from serving.ticket import BatchUse, Outcome
 from serving.use import LoopUse, Observer
 
@@ -65,8 +66,10 @@ class EngineLoop:
         with self._wake:
             return self._conductor.use
 
-    def submit(self, specs: Sequence[LaneSpec], deadline: Deadline, asker: Asker = NOBODY) -> Future[Outcome]:
-        """Queue the pictures of one request, all or none; from any thread.
+    def submit(
+        self, specs: Sequence[LaneSpec], deadline: Deadline, asker: Asker = NOBODY, watch: Watch | None = None
+    ) -> Future[Outcome]:
+        """Queue the pictures of one request, all or none; from any thread. `watch` is told of its progress.
 
         Returns:
             Done when every picture is, or with the error of the first that failed. Cancelling it frees the lanes
@@ -77,7 +80,7 @@ class EngineLoop:
             Overloaded: the queue has not that much room, or the deadline cannot be met.
             ShuttingDown: `close` was called.
         """
-        ticket = self._conductor.draft(specs, deadline, asker)
+        ticket = self._conductor.draft(specs, deadline, asker, watch)
         with self._wake:
             if self._closing:
                 self._conductor.refused("shutting_down")

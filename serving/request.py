@@ -33,6 +33,7 @@ IMAGE_GUIDANCE = FloatField("image_guidance", 0.0, 1.5, default=1.0)
 NUM_IMAGES = IntField("num_images", np.int32, 1, MAX_IMAGES, default=1)
 PRIORITY = IntField("priority", np.int32, LOWEST_PRIORITY, HIGHEST_PRIORITY, default=DEFAULT_PRIORITY)
 OUTPUT_FORMAT = ChoiceField("output_format", OUTPUT_FORMATS)
+PROGRESS_EVERY = IntField("progress_every", np.int32, 0, MAX_STEPS, default=1)
 REFERENCE_IMAGE = BytesField("reference_image", MAX_REFERENCE_BYTES)
 
 _CONCEPT_FORM = re.compile(rf"{CONCEPT_ID}(@[0-9a-f]{{64}})?")
@@ -66,6 +67,10 @@ class GenerateRequest:
     """Who asks, as far as the front door knows: clients of one priority get equal shares; "" is one of them."""
     call: str = ""
     """The front door's name for this one call, by which it can be cancelled."""
+    progress_every: int = 1
+    """Steps from one report of progress to the next; 0 = none is wanted."""
+    streamed: bool = False
+    """Whether somebody listens to the reports: the stage of the streams says so."""
     deadline_at: float | None = None
     """See `Deadline.at`; None = no deadline."""
 
@@ -129,6 +134,7 @@ def parse_request(fields: RawFields, graphset: GraphSet) -> GenerateRequest:
         output_format=OUTPUT_FORMAT.read(fields),
         preset=preset,
         priority=PRIORITY.read(fields),
+        progress_every=PROGRESS_EVERY.read(fields),
     )
 
 

@@ -18,12 +18,12 @@ from serving.front.process import FrontProcess
 from serving.launcher import Server
 from serving.processes import Watch, kill, stage_processes
 from serving.seal import Seal
-from serving.stages.names import LOOP
+from serving.stages.names import DECODER, LOOP, STREAMS
 
 logger = logging.getLogger("vico.serving")
 
 TRITON = "tritonserver"
-_AFTER_THE_LOOP = frozenset({LOOP, "vae_decoder"})
+_AFTER_THE_LOOP = frozenset({LOOP, DECODER})
 """Every call under way is in one of these or on its way there: it is lost with them."""
 
 
@@ -110,7 +110,7 @@ class Supervisor:
 
     def _mend(self, broken: dict[str, str]) -> None:
         logger.error("broken: %s", ", ".join(f"{name} ({how})" for name, how in sorted(broken.items())))
-        self._refuse(drop=bool(broken.keys() & {TRITON, *_AFTER_THE_LOOP}))
+        self._refuse(bool(broken.keys() & {TRITON, *_AFTER_THE_LOOP}), drop_streams=STREAMS in broken)
         if broken.keys() & {TRITON, LOOP} or not all(self._reload(stage) for stage in broken):
             self._restart()
         else:
@@ -182,9 +182,9 @@ class Supervisor:
         self._ill = 0
         self._next_canary = time.monotonic() + self._patience.canary_every_seconds
 
-    def _refuse(self, drop: bool) -> None:
+    def _refuse(self, drop: bool, drop_streams: bool = False) -> None:
         self._serving = False
-        self.front.refuse(drop)
+        self.front.refuse(drop, drop_streams)
 
     def _new_canary(self) -> Canary:
         seal = Seal(self._server.config.secret)

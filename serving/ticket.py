@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from serving.deadline import Deadline
 from serving.lane import FloatArray, Lane
+from serving.streaming.progress import Progress, Watch
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Ticket:
     use: BatchUse = BatchUse()
     work: int = 0
     """Rows x steps spent on it."""
+    watch: Watch | None = None
+    """Who is told of its progress; None = nobody."""
+    told: int = 0
+    """Reports of progress that were due so far."""
 
     @property
     def started(self) -> bool:
@@ -69,6 +74,24 @@ class Ticket:
             lanes=max(lanes, self.use.lanes),
             steps=self.use.steps + 1,
             queue_seconds=waited,
+        )
+
+    def report_due(self) -> bool:
+        """Whether its pictures have come, on average, by another report since this was asked last."""
+        if self.watch is None:
+            return False
+        due = sum(lane.state.index for lane in self.lanes) // (len(self.lanes) * self.watch.every)
+        passed, self.told = due > self.told, due
+        return passed
+
+    def progress(self, seconds_left: float | None) -> Progress:
+        """How far it is."""
+        states = [lane.state for lane in self.lanes]
+        return Progress(
+            tuple(state.index for state in states),
+            len(self.lanes[0].spec.plan),
+            seconds_left,
+            tuple(state.previous_data for state in states),
         )
 
     def outcome(self, now: float) -> Outcome:

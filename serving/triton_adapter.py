@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from serving.config import ServingConfig
@@ -16,9 +17,50 @@ from vico.errors import VicoError
 
 logger = logging.getLogger("vico.serving")
 
-S = TypeVar("S", bound=Stage)
+NESTED = "nested"
+"""Request parameter of a call by another of our models."""
+
+S = TypeVar("S")
 PbUtils = Any
 """The module `triton_python_backend_utils`, which exists only inside Triton's stub."""
+
+
+class Responses:
+    """What Triton is answered.
+
+    Args:
+        pb_utils: the stub's module.
+        name: of the stage, for the log.
+    """
+
+    def __init__(self, pb_utils: PbUtils, name: str) -> None:
+        self._pb = pb_utils
+        self._name = name
+
+    def of(self, request: Any, work: Callable[[], Mapping[str, RawArray]]) -> Any:
+        """The response with what `work` returns or raises."""
+        try:
+            return self.success(work())
+        except Exception as error:  # noqa: BLE001 - the last line of defence: else Triton sends clients the traceback
+            return self.failure(request, error)
+
+    def success(self, outputs: Mapping[str, RawArray]) -> Any:
+        """The response with these tensors."""
+        tensors = [self._pb.Tensor(name, array) for name, array in outputs.items()]
+        return self._pb.InferenceResponse(output_tensors=tensors)
+
+    def failure(self, request: Any, error: Exception) -> Any:
+        """The response that tells why there are no pictures."""
+        if isinstance(error, VicoError) and status_of(error) is not Status.INTERNAL:
+            return self._refusal(to_wire(error, always_tagged=NESTED in json.loads(request.parameters() or "{}")))
+        # our own mistake: the log has the traceback, the client a number to quote
+        request_id = request.request_id()[:64] or secrets.token_hex(8)
+        logger.error("stage %s failed, request %r", self._name, request_id, exc_info=error)
+        return self._refusal(internal(request_id))
+
+    def _refusal(self, error: WireError) -> Any:
+        code = getattr(self._pb.TritonError, error.code)
+        return self._pb.InferenceResponse(error=self._pb.TritonError(error.message, code))
 
 
 class TritonAdapter:
@@ -30,7 +72,7 @@ class TritonAdapter:
     """
 
     def __init__(self, pb_utils: PbUtils, stage: Stage) -> None:
-        self._pb = pb_utils
+        self._responses = Responses(pb_utils, stage.name)
         self._stage = stage
 
     @staticmethod
@@ -47,29 +89,7 @@ class TritonAdapter:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
-        return self._answer(request, lambda: self._stage(_inputs(request), Deadline.after(request.timeout())))
-
-    def _answer(self, request: Any, work: Callable[[], dict[str, RawArray]]) -> Any:
-        """The response with what `work` returns or raises."""
-        try:
-            outputs = work()
-            tensors = [self._pb.Tensor(name, array) for name, array in outputs.items()]
-            return self._pb.InferenceResponse(output_tensors=tensors)
-        except Exception as error:  # noqa: BLE001 - the last line of defence: else Triton sends clients the traceback
-            return self._failure(request, error)
-
-    def _failure(self, request: Any, error: Exception) -> Any:
-        """The response that tells why there are no pictures."""
-        if isinstance(error, VicoError) and status_of(error) is not Status.INTERNAL:
-            return self._refusal(to_wire(error))
-        # our own mistake: the log has the traceback, the client a number to quote
-        request_id = request.request_id()[:64] or secrets.token_hex(8)
-        logger.error("stage %s failed, request %r", self._stage.name, request_id, exc_info=error)
-        return self._refusal(internal(request_id))
-
-    def _refusal(self, error: WireError) -> Any:
-        code = getattr(self._pb.TritonError, error.code)
-        return self._pb.InferenceResponse(error=self._pb.TritonError(error.message, code))
+        return self._responses.of(request, lambda: self._stage(_inputs(request), Deadline.after(request.timeout())))
 
 
 def open_stage(pb_utils: PbUtils, opener: Callable[[ServingConfig], S]) -> S:

@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any
 
@@ -21,11 +22,12 @@ from serving.front.gate import Gate
 from serving.front.health import Health
 from serving.front.identity import identify
 from serving.front.keys import Key, KeyFile
+from serving.front.latest import latest
 from serving.front.refusal import Refused, invalid, translated
 from serving.front.server_options import server_options
 from serving.front.tls import server_credentials
 from serving.front.upstream import Metadata, Upstream
-from serving.front.wire import HEALTH, PUBLIC_MODELS, SERVER_NAME, SERVICE, ModelSpec
+from serving.front.wire import HEALTH, PUBLIC_MODELS, SERVER_NAME, SERVICE, STREAM_MODEL, ModelSpec
 from serving.seal import Seal
 
 logger = logging.getLogger("vico.front")
@@ -94,11 +96,11 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         await self.upstream.connect()
         self.gate.serving = self.health.serving = True
 
-    def shut(self, drop: bool) -> None:
+    def shut(self, drop: bool, drop_streams: bool = False) -> None:
         """Triton cannot serve for now: refuse what comes, in a way that can be retried; `drop` what is under way."""
         self.gate.serving = self.health.serving = False
-        if drop:
-            self.upstream.drop()
+        if drop or drop_streams:
+            self.upstream.drop(streams_only=not drop)
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse what comes, wait for what is under way, drop what the grace does not suffice for; then stop."""
@@ -161,24 +163,30 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _infer(self, message: bytes, context: Any, key: Key) -> bytes:
         with self.gate.call(key):
-            return await self.upstream.infer(*self._passed_on(message, context, key))
+            return await self.upstream.infer(*self._passed_on(message, context, key, unary=True))
 
     def _stream(self, key: Key) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
-        async def answers(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async def serve(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             """One request after the other: each has its own place, name and end."""
             async for message in messages:
                 try:
                     with self.gate.call(key):
-                        async for answer in self.upstream.stream(*self._passed_on(message, context, key)):
-                            yield _cleaned(answer)
+                        answers = self.upstream.stream(*self._passed_on(message, context, key))
+                        async with aclosing(latest(answers)) as current:
+                            async for answer in current:
+                                yield _cleaned(answer)
                 except Exception as error:  # noqa: BLE001 - the last line of defence: gRPC would tell the client
                     await _abort(context, error, message)
 
-        return answers
+        return serve
 
-    def _passed_on(self, message: bytes, context: Any, key: Key) -> tuple[bytes, str, float | None, Metadata]:
+    def _passed_on(
+        self, message: bytes, context: Any, key: Key, *, unary: bool = False
+    ) -> tuple[bytes, str, float | None, Metadata]:
         """What goes on to Triton of a `ModelInferRequest`: message, the call's name, seconds, metadata."""
         request = parse(message, self._models)
+        if unary and request.model_name == STREAM_MODEL:
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, "method", "one answer to a stream", "ModelStreamInfer")
         call, seconds = secrets.token_hex(16), context.time_remaining()
         caller = Caller(key.client, key.tenant, key.concepts, call)
         left = max(1, int(seconds * 1e6)) if seconds is not None else 0
@@ -261,5 +269,5 @@ async def run_until(door: Door, commands: AsyncIterator[dict[str, Any]], tell: C
             else:
                 tell("serving")
         else:
-            door.shut(drop=bool(command["drop"]))
+            door.shut(bool(command["drop"]), bool(command["drop_streams"]))
     await door.drain(0.0)

@@ -66,9 +66,9 @@ class FrontProcess:
         """Let calls in; whether it could reach Triton."""
         return self._say(json.dumps({"serving": True})) and self._hear() == "serving"
 
-    def refuse(self, drop: bool) -> None:
-        """Refuse calls, in a way that can be retried; `drop` those under way."""
-        self._say(json.dumps({"serving": False, "drop": drop}))
+    def refuse(self, drop: bool, drop_streams: bool = False) -> None:
+        """Refuse calls, in a way that can be retried; `drop` those under way, or the streams among them."""
+        self._say(json.dumps({"serving": False, "drop": drop, "drop_streams": drop_streams}))
 
     def drain(self, grace_seconds: float) -> None:
         """Refuse calls, wait for those under way, end."""

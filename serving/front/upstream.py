@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 500),
 ]
 _CONTROL_SECONDS = 10.0
+_ERRORS_AS_STATUS = ("triton_grpc_error", "true")
+"""Triton ends a stream with the error's status, where it else writes a text without one."""
 
 
 @dataclass(eq=False)
@@ -40,6 +42,7 @@ class _Flight:
     """A call under way."""
 
     rpc: Any
+    streaming: bool = False
     lost: bool = False
     """A stage that it needs died: nobody will answer it."""
 
@@ -84,11 +87,12 @@ class Upstream:
         if self._channel is not None:
             await self._channel.close()
 
-    def drop(self) -> None:
-        """Tell everybody who waits that nobody will answer."""
+    def drop(self, streams_only: bool = False) -> None:
+        """Tell everybody who waits, or who waits for a stream, that nobody will answer."""
         for flight in self._flights:
-            flight.lost = True
-            flight.rpc.cancel()
+            if flight.streaming or not streams_only:
+                flight.lost = True
+                flight.rpc.cancel()
 
     async def infer(self, message: bytes, call: str, seconds: float | None, metadata: Metadata) -> bytes:
         """Triton's answer to a clean `ModelInferRequest`.
@@ -107,20 +111,20 @@ class Upstream:
 
     async def stream(
         self, message: bytes, call: str, seconds: float | None, metadata: Metadata
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """As `infer`, all `ModelStreamInferResponse`s to one request."""
         rpc = self._channel.stream_stream(SERVICE + "ModelStreamInfer")(
-            timeout=seconds, metadata=self._private.metadata + metadata
+            timeout=seconds, metadata=(*self._private.metadata, *metadata, _ERRORS_AS_STATUS)
         )
-        async with _Watched(self, rpc, call):
+        async with _Watched(self, rpc, call, streaming=True):
             await rpc.write(message)
             await rpc.done_writing()
             async for answer in rpc:
                 yield answer
 
-    def begin(self, rpc: Any) -> _Flight:
+    def begin(self, rpc: Any, streaming: bool) -> _Flight:
         """Count a call in."""
-        flight = _Flight(rpc)
+        flight = _Flight(rpc, streaming)
         self._flights.add(flight)
         return flight
 
@@ -146,10 +150,10 @@ class Upstream:
 class _Watched:
     """A call under way: if it ends without an answer, the loop is told."""
 
-    def __init__(self, upstream: Upstream, rpc: Any, call: str) -> None:
+    def __init__(self, upstream: Upstream, rpc: Any, call: str, *, streaming: bool = False) -> None:
         self._upstream = upstream
         self._call = call
-        self._flight = upstream.begin(rpc)
+        self._flight = upstream.begin(rpc, streaming)
 
     async def __aenter__(self) -> None:
         return None

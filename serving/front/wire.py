@@ -8,7 +8,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import TENSOR
 
-PUBLIC_MODELS = ("vico", "vico_stream")
+STREAM_MODEL = "vico_stream"
+PUBLIC_MODELS = ("vico", STREAM_MODEL)
 """All else in the repository is ours."""
 
 SERVICE = "/inference.GRPCInferenceService/"

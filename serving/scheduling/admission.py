@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from serving.scheduling.cost import CostModel, StepShape
+from serving.scheduling.cost import CostModel, SizeClass, StepShape
 from serving.scheduling.forecast import Course, Room, StepSeconds, forecast
 
 MARGIN = 1.05
@@ -93,6 +93,14 @@ class Admission:
             return None
         return max(forecast([], courses, self._room, self._step_seconds)) + self._tail(courses)
 
+    def left(self, running: Sequence[Course]) -> list[float] | None:
+        """Seconds to the last step of each picture under way, if nobody joins; None while nothing is measured."""
+        return forecast(running, [], self._room, self._step_seconds) if self._cost.known else None
+
+    def tail(self, size_class: SizeClass, pictures: int) -> float:
+        """Seconds from the last step to the end."""
+        return self._step_seconds(StepShape(size_class, self._tail_rows * pictures))
+
     def lost(self, running: Sequence[Booking], now: float) -> list[bool]:
         """For each picture under way, whether it will be late even if nobody joins any more."""
         if not self._cost.known or all(math.isinf(booking.deadline) for booking in running):
@@ -163,7 +171,7 @@ class Admission:
         return forecast(courses[:running], courses[running:], self._room, self._step_seconds)
 
     def _tail(self, courses: Sequence[Course]) -> float:
-        return self._step_seconds(StepShape(courses[0].size_class, self._tail_rows * len(courses)))
+        return self.tail(courses[0].size_class, len(courses))
 
     @property
     def _step_seconds(self) -> StepSeconds:

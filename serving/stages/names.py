@@ -3,5 +3,9 @@
 LOOP = "unet_loop"
 CONTROL = "control"
 """Input by which front door and supervisor speak to the loop by itself: sealed JSON `{"cancel": call}`,
-`{"all": "cancelled"}` or `{}`."""
+`{"all": "cancelled"}`, `{"wanted": call}` or `{}`."""
 LOOP_REPORT = "unet_loop_report"
+DECODER = "vae_decoder"
+EARLIER = ("text_encoder", "image_encoder", LOOP)
+"""The stages before the decoder, in their order; each hands on `<stage>_report`."""
+STREAMS = "picture_stream"

@@ -28,6 +28,9 @@ from serving.runner import KeepsInputs, open_runner
 from serving.seal import Seal
 from serving.stages.names import CONTROL
 from serving.stages.stage import NO_DEADLINE, Pending, request_of, require_shape, text_tensor
+from serving.streaming.post import Post
+from serving.streaming.preview import PreviewMap
+from serving.streaming.progress import Watch
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import PRESETS, initial_noise, make_plan
 
@@ -46,10 +49,12 @@ class UnetLoopStage:
 
     name = "unet_loop"
 
-    def __init__(self, graphset: GraphSet, loop: EngineLoop, seal: Seal) -> None:
+    def __init__(self, graphset: GraphSet, loop: EngineLoop, seal: Seal, post: Post | None = None) -> None:
+        """`post`: takes the progress of requests of streams; None = nobody is told."""
         self._graphset = graphset
         self._loop = loop
         self._seal = seal
+        self._post = post
         self._calls = Calls()
 
     def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
@@ -66,13 +71,22 @@ class UnetLoopStage:
         require_shape("context", inputs["context"], (2, PROMPT_TOKENS, self._graphset.context_width))
         concept = self._concept_use(request, inputs)
         specs = lane_specs(request, inputs["context"], concept, self._graphset)
-        future = self._loop.submit(specs, request.deadline, Asker(request.client, request.priority))
+        asker = Asker(request.client, request.priority)
+        future = self._loop.submit(specs, request.deadline, asker, self._watch(request))
         self._calls.add(request.call, future)
         return Pending(future, lambda: self._outputs(_result(future), watch))
 
     def close(self) -> None:
         """See `DeferredStage`."""
         self._loop.close(GRACE_SECONDS)
+        if self._post is not None:
+            self._post.close()
+
+    def _watch(self, request: GenerateRequest) -> Watch | None:
+        post = self._post
+        if post is None or not (request.streamed and request.progress_every):
+            return None
+        return Watch(request.progress_every, lambda progress: post.put(request.call, progress))
 
     def _control(self, inputs: RawFields) -> Pending:
         """Do what the text asks, and tell how far the loop is: `{"steps": n, "pictures": n}` in the report's place."""
@@ -81,6 +95,8 @@ class UnetLoopStage:
             self._calls.cancel_all()
         elif "cancel" in asked:
             self._calls.cancel(asked["cancel"])
+        elif "wanted" in asked:
+            self._calls.require_wanted(asked["wanted"])
         told = text_tensor(json.dumps({"steps": self._loop.steps, "pictures": self._loop.pictures}))
         done: Future[None] = Future()
         done.set_result(None)
@@ -153,4 +169,6 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
         executor=ThreadPoolExecutor(PACKAGE_READERS, "packages"),
         ahead=FeatureWorker(references, config.lookahead, rows),
     )
-    return UnetLoopStage(graphset, EngineLoop(engine, config.max_queue, config.max_client_queue), Seal(config.secret))
+    loop = EngineLoop(engine, config.max_queue, config.max_client_queue)
+    post = Post(config.progress_socket, PreviewMap(graphset.preview_map))
+    return UnetLoopStage(graphset, loop, Seal(config.secret), post)

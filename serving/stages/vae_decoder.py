@@ -10,16 +10,14 @@ from PIL import Image
 
 from serving.config import ServingConfig
 from serving.deadline import Deadline
+from serving.decoding import rows_of_a_run
 from serving.fields import RawArray, RawFields
 from serving.report import StageReport, Stopwatch, build_info
 from serving.runner import Runner, open_runner
 from serving.seal import Seal
+from serving.stages.names import DECODER, EARLIER
 from serving.stages.stage import NO_DEADLINE, bytes_tensor, report_of, request_of, require_shape, text_tensor
 from vico.concept import read_graphset
-
-EARLIER = ("text_encoder", "image_encoder", "unet_loop")
-ROW_PIXELS = 512 * 512
-"""Pixels decoded in one run: the decoder's activations are the largest of all graphs."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -29,7 +27,7 @@ _OPTIONS: dict[str, dict[str, int]] = {"png": {"compress_level": 4}, "jpeg": {"q
 class VaeDecoderStage:
     """`request`, `latent` [n, 4, h, w], the earlier stages' reports → `images` [n], `info` [1]."""
 
-    name = "vae_decoder"
+    name = DECODER
 
     def __init__(self, runner: Runner, vae_factor: int, seal: Seal) -> None:
         self._runner = runner
@@ -49,8 +47,7 @@ class VaeDecoderStage:
         return {"images": bytes_tensor(images), "info": text_tensor(info)}
 
     def _decode(self, latent: npt.NDArray[np.float32]) -> list[Pixels]:
-        pixels = latent.shape[2] * latent.shape[3] * self._vae_factor**2
-        rows = max(1, ROW_PIXELS // pixels)
+        rows = rows_of_a_run(latent.shape[2] * self._vae_factor, latent.shape[3] * self._vae_factor)
         return [
             to_pixels(image)
             for start in range(0, len(latent), rows)

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from vico.concept.atomic import write_atomically
 from vico.concept.manifest import Digest, SiteSpec
+from vico.concept.preview import SD1_LATENT_TO_RGB, LatentToRGB
 from vico.concept.prompt import TokenizerSpec
 from vico.errors import GraphSetError
 from vico.sampling.schedule import NoiseSchedule
@@ -59,9 +60,16 @@ class GraphSet:
     max_size: int
     """Greatest height or width, in pixels."""
     latent_channels: Annotated[int, Field(ge=1)] = 4
+    latent_to_rgb: Annotated[LatentToRGB, Field(min_length=2)] | None = None
+    """Makes previews; None = that of Stable Diffusion 1.x."""
     targets: Mapping[TargetName, Mapping[GraphName, GraphSpec]] = Field(default_factory=dict)
     """The same graphs in the form that each target runs best."""
     format_version: Literal[1] = GRAPHSET_VERSION
+
+    @property
+    def preview_map(self) -> LatentToRGB:
+        """The base's own map from latents to colours, or that of its family."""
+        return self.latent_to_rgb or SD1_LATENT_TO_RGB
 
     def spec(self, name: GraphName, target: TargetName) -> GraphSpec | None:
         """The graph `name` for `target`; None if the set was not exported for it."""

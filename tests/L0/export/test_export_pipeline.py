@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from export import graphs
+from export import graphs, pipeline
 from export.check import Deviation
 from export.errors import ParityError
 from export.facts import GraphFacts
 from export.keys import ExportOptions
 from export.pipeline import export_base
+from export.preview import latent_to_rgb
 from export.records import GraphResult
 from export.signatures import GRAPH_NAMES
 from tests.helpers.tiny_base import make_tiny_base
@@ -209,3 +210,14 @@ def test_unchecked_graphs_are_checked_later(exporter: Exporter, run: Run) -> Non
     assert all(result.deviations and not result.is_new for result in results)
     run()
     assert len(exporter.checked) == 5
+
+
+def test_the_preview_map_is_derived_once(
+    exporter: Exporter, run: Run, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    found = read_graphset(tmp_path).latent_to_rgb
+    assert found == latent_to_rgb(base)
+    monkeypatch.setattr(pipeline, "latent_to_rgb", None)
+    run(target="onnx-fp16")
+    assert read_graphset(tmp_path).latent_to_rgb == found

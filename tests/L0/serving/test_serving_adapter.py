@@ -62,6 +62,10 @@ class FakeRequest:
     tensors: list[FakeTensor]
     id: str = ""
     microseconds: int = 0
+    said: str = ""
+
+    def parameters(self) -> str:
+        return self.said
 
     def timeout(self) -> int:
         return self.microseconds

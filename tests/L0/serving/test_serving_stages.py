@@ -286,7 +286,7 @@ def test_a_concept_lost_between_stages_is_refused(server: Server) -> None:
 
 
 def test_large_pictures_are_decoded_in_few_rows_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.stages.vae_decoder.ROW_PIXELS", 2 * 32 * 32)
+    monkeypatch.setattr("serving.decoding.ROW_PIXELS", 2 * 32 * 32)
     server.tensors(prompt="a", num_images=5, steps=1)
     assert server.vae.batches == [2, 2, 1]
 

@@ -1,0 +1,1 @@
+"""Streams: how far a request is, shown while it is under way."""
