@@ -39,12 +39,13 @@ def describe(path: Path, package: ConceptPackage) -> dict[str, Any]:
 
 
 def show(console: Console, path: Path, package: ConceptPackage) -> None:
-    """Print a package as a table, with its preview in coloured half blocks."""
+    """Print a package as a table, where there is colour with its preview in half blocks."""
     facts = describe(path, package)
     table = Table.grid(padding=(0, 2))
     for name, value in _rows(facts, package):
         table.add_row(Text(name, style="dim"), Text(value))
-    console.print(Group(*_preview(package.manifest.preview_png), table))
+    preview = package.manifest.preview_png if console.color_system else b""
+    console.print(Group(*_preview(preview), table))
 
 
 def _rows(facts: Mapping[str, Any], package: ConceptPackage) -> list[tuple[str, str]]:

@@ -47,8 +47,10 @@ def png(size: tuple[int, int] = (64, 64)) -> bytes:
     return buffer.getvalue()
 
 
-def shown(path: Path) -> str:
-    console = Console(file=io.StringIO(), width=120, record=True)
+def shown(path: Path, *, colour: bool = True) -> str:
+    console = Console(
+        file=io.StringIO(), width=120, record=True, force_terminal=colour, color_system="truecolor" if colour else None
+    )
     show(console, path, read_package(path))
     return console.export_text()
 
@@ -69,6 +71,12 @@ def test_everything_is_shown(tmp_path: Path) -> None:
         assert part in text
     assert text.count("▀") == 32 * 16
     assert f"{path.stat().st_size:,} bytes" in text
+
+
+def test_without_colour_the_table_stands_alone(tmp_path: Path) -> None:
+    text = shown(with_preview(tmp_path, png()), colour=False)
+    assert "▀" not in text
+    assert "up_blocks.1.attentions.0" in text
 
 
 def test_a_word_alone_is_shown_as_such(tmp_path: Path) -> None:
