@@ -82,7 +82,8 @@ class PictureStreamStage:
         for index, image in enumerate(self._images(request, made["latent"], reports)):
             if client.gone:
                 raise CallCancelled
-            client.send(_response({"type": "image", "index": index, "images": request.num_images}, images=[image]))
+            event = {"type": "image", "index": index, "images": request.num_images}
+            client.send(_response(event | {"height": request.height, "width": request.width}, images=[image]))
         decoded = StageReport(DECODER, watch.seconds)
         info = build_info(request, [*(report_of(reports, stage) for stage in EARLIER), decoded])
         client.send(_response({"type": "end"}, info=[info.encode()]))

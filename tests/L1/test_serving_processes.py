@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_no_torch_in_any_serving_process(server: Served, call: Caller) -> None:
     call(prompt="a * toy", concept="toy", steps=1)
     processes = server.processes()
-    assert len(processes) == 5, "tritonserver and four stubs"
+    assert len(processes) == 6, "tritonserver and five stubs"
     for pid in (*processes, server.pid):
         maps = Path(f"/proc/{pid}/maps").read_text()
         assert "torch" not in maps.lower()

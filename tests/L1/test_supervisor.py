@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Exported
 
 LATER = "accepted: the same request later"
-STAGES = ["text_encoder", "image_encoder", "unet_loop", "vae_decoder"]
+STAGES = ["text_encoder", "image_encoder", "unet_loop", "vae_decoder", "picture_stream"]
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 
@@ -124,7 +124,7 @@ def test_a_dead_or_frozen_stage_is_replaced(mended: Served, stage: str, number: 
     broken_and_mended(mended, lambda: os.kill(pid, number), lambda: replaced(mended, stage, pid))
     assert mended.stages()[stage] != pid
     assert (mended.triton() != triton) == (stage == "unet_loop"), "the others stay, unless it is the loop"
-    assert len(mended.processes()) == 5
+    assert len(mended.processes()) == 6
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_dead_or_frozen_server_is_started_again(mended: Served, number: signal
     broken_and_mended(mended, lambda: os.kill(pid, number), lambda: False)
     assert mended.triton() != pid
     assert not old & {path.name for path in mended.regions()}, "its shared memory is cleared"
-    assert len(mended.processes()) == 5
+    assert len(mended.processes()) == 6
 
 
 def test_a_dead_front_door_is_replaced_at_the_same_address(mended: Served) -> None:
