@@ -15,10 +15,13 @@ from deployed import NOT_YET, OPTIONS, ROOT, compose_servers, dockerfile, parsed
 from helm_chart import CASES, CHART, EVERYTHING, LEAST, one, pod, render, server
 
 from serving.admin.secret import read_secret
+from serving.cli import _tls_files
 from serving.command import EXIT_TIMEOUT_SECONDS
 from serving.config import MIB, ServingConfig
+from serving.errors import LaunchError
 from serving.front.exposure import require_safe
 from serving.front.keys import Key, KeyFile, hashed, write_keys
+from serving.installation import find_installation
 
 CHARTS = {f"chart, {name}": render(values) for name, values in CASES.items()}
 ARGUMENTS: dict[str, list[str]] = {
@@ -237,6 +240,24 @@ def test_renewed_keys_count_through_the_links_of_a_mounted_secret(tmp_path: Path
     (tmp_path / "..1" / "keys.json").unlink()
     assert file.find("new")
     assert not file.find("old")
+
+
+@pytest.mark.xfail(strict=True, reason="vico serve resolves the links of the files that it is given")
+def test_vico_serve_keeps_the_links_of_a_mounted_secret(tmp_path: Path) -> None:
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / f"1-{name}").write_text("-")
+        (tmp_path / name).symlink_to(f"1-{name}")
+    files = _tls_files(tmp_path / "tls.crt", tmp_path / "tls.key", None)
+    assert files is not None
+    assert files.certificate == str(tmp_path / "tls.crt")
+
+
+@pytest.mark.xfail(strict=True, reason="vico serve knows the Triton of PyPI only")
+def test_vico_serve_finds_the_triton_of_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, _, _ = dockerfile()[1]["gpu"].one("ENV").rpartition(" ")[2].partition("=")
+    monkeypatch.setenv(name, str(tmp_path))
+    with pytest.raises(LaunchError, match=name):
+        find_installation()
 
 
 def test_the_admin_secret_is_copied_to_a_file_that_vico_serve_accepts(tmp_path: Path) -> None:
