@@ -11,9 +11,13 @@ from vico_client.messages import GenerateResult
 
 
 class Cancellation:
-    """Says that nobody wants the answer any more. Used from any thread."""
+    """Says that nobody wants the answer any more. Used from any thread.
 
-    def __init__(self) -> None:
+    ends_calls: whether it also ends a call under way; a call that can be ended so costs two more thread switches.
+    """
+
+    def __init__(self, *, ends_calls: bool = True) -> None:
+        self.ends_calls = ends_calls
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._call: Any = None
