@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2 as pb
 from serving.caller import TENSOR
 
 STREAM_MODEL = "vico_stream"
-PUBLIC_MODELS = ("vico", STREAM_MODEL)
+PUBLIC_MODELS = ("vico", STREAM_MODEL, "vico_concepts")
 """All else in the repository is ours."""
 
 SERVICE = "/inference.GRPCInferenceService/"

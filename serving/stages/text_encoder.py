@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from serving.cache import ByteLRU
 from serving.caller import caller_of
 from serving.concepts.head import ConceptHead
+from serving.concepts.listing import PATTERN, list_concepts, parse_pattern
 from serving.concepts.opening import open_registry
 from serving.concepts.registry import Registry
 from serving.concepts.watcher import Watcher
@@ -45,7 +46,7 @@ class _Row:
 
 class TextEncoderStage:
     """raw fields → `request`, `context` [2, 77, D] (negative, positive), and what the reference stream reads:
-    `reference_context` [2, 77, D], `placeholder_position` [1]."""
+    `reference_context` [2, 77, D], `placeholder_position` [1]. Or `pattern` → `concepts`, for `vico_concepts`."""
 
     name = "text_encoder"
 
@@ -71,6 +72,8 @@ class TextEncoderStage:
         """See `Stage`."""
         watch = Stopwatch()
         caller = caller_of(inputs, self._seal)
+        if PATTERN.name in inputs:
+            return {"concepts": text_tensor(list_concepts(self._registry, caller, parse_pattern(inputs)))}
         request = replace(parse_request(inputs, self._graphset).due(deadline), client=caller.client, call=caller.call)
         if photo := REFERENCE_IMAGE.read(inputs):
             open_photo(photo)
