@@ -10,6 +10,7 @@ It imports nothing of the server: numpy, Pillow and `tritonclient[grpc]` are all
 """
 
 from vico_client.aio import AsyncClient
+from vico_client.aio_stream import AsyncPictureStream
 from vico_client.client import Client
 from vico_client.errors import (
     Cancelled,
@@ -29,10 +30,13 @@ from vico_client.messages import GenerateInfo, GenerateOptions, GenerateRequest,
 from vico_client.pending import PendingResult
 from vico_client.retry import Retry
 from vico_client.settings import TLS
+from vico_client.stream import PictureStream
+from vico_client.stream_messages import Picture, Preview, Progress, StreamEvent, StreamRequest
 
 __all__ = [
     "TLS",
     "AsyncClient",
+    "AsyncPictureStream",
     "Cancelled",
     "Client",
     "ConceptNotFound",
@@ -46,9 +50,15 @@ __all__ = [
     "NotAllowed",
     "Overloaded",
     "PendingResult",
+    "Picture",
+    "PictureStream",
+    "Preview",
+    "Progress",
     "Retry",
     "ServerError",
     "ServerWarning",
+    "StreamEvent",
+    "StreamRequest",
     "Unavailable",
     "UntrustedServer",
     "VicoClientError",

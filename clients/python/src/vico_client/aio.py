@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import grpc.aio
 from PIL import Image
 from tritonclient.grpc import service_pb2
 
+from vico_client.aio_stream import AsyncPictureStream
 from vico_client.channel import closed_error, open_channel, typed_call_errors
 from vico_client.decode import decode_message
 from vico_client.encode import tensors
@@ -20,8 +22,9 @@ from vico_client.remarks import warn_user
 from vico_client.retry import Retry
 from vico_client.servers import Servers
 from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
+from vico_client.stream_messages import StreamRequest
 from vico_client.tracing import trace_metadata
-from vico_client.wire import INFER, MODEL, MODEL_READY, request_message
+from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER, request_message
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -103,6 +106,22 @@ class AsyncClient:
         """As `send` of these options, begun at once: a task; cancelling it ends the request at the server."""
         return asyncio.ensure_future(self.send(GenerateRequest(prompt, **options), timeout=timeout))
 
+    def stream(
+        self,
+        prompt: str,
+        *,
+        progress_every: int | None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> AsyncPictureStream:
+        """As `generate`, watched: `async for` over `Progress`, `Preview` and, in the end, every `Picture`.
+
+        progress_every: steps from one report to the next; 1 without it, 0 = only the pictures.
+        """
+        request = StreamRequest(prompt, progress_every=progress_every, **options)
+        journey = Journey(self._servers, self._retry, affinity(request), checked_timeout(timeout, self.timeout))
+        return AsyncPictureStream(request, journey, self._open_stream)
+
     async def ready(self, *, timeout: float = 5.0) -> bool:
         """Whether a server answers within `timeout` seconds and can generate pictures."""
         seconds = checked_timeout(timeout, self.timeout)
@@ -136,6 +155,13 @@ class AsyncClient:
             call = self._channel(address).unary_unary(INFER)
             answer: bytes = await call(message, timeout=seconds, metadata=metadata)
             return answer
+
+    def _open_stream(self, address: str, message: bytes, seconds: float) -> Any:
+        async def request() -> AsyncIterator[bytes]:
+            yield message
+
+        metadata = self._settings.metadata + trace_metadata()
+        return self._channel(address).stream_stream(STREAM_INFER)(request(), timeout=seconds, metadata=metadata)
 
     async def _ready(self, address: str, seconds: float) -> bool:
         question = service_pb2.ModelReadyRequest(name=MODEL).SerializeToString()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +24,10 @@ from vico_client.remarks import warn_user
 from vico_client.retry import Retry
 from vico_client.servers import Servers
 from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
+from vico_client.stream import PictureStream
+from vico_client.stream_messages import StreamRequest
 from vico_client.tracing import trace_metadata
-from vico_client.wire import INFER, MODEL, MODEL_READY, request_message
+from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER, request_message
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -50,6 +54,7 @@ class Client:
         self._retry = retry or Retry()
         self._servers = Servers(self._settings.addresses)
         self._channels = {name: open_channel(grpc, name, self._settings) for name in self._settings.addresses}
+        self._infer = {name: channel.unary_unary(INFER) for name, channel in self._channels.items()}
         self._under_way: set[Cancellation] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -87,7 +92,7 @@ class Client:
 
     def send(self, request: GenerateRequest, *, timeout: float | None = None) -> GenerateResult:
         """As `generate_result` for a ready-made request; the server's warnings are in the result only."""
-        return self._send(request, checked_timeout(timeout, self.timeout), Cancellation())
+        return self._send(request, checked_timeout(timeout, self.timeout), Cancellation(ends_calls=False))
 
     def submit(self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]) -> PendingResult:
         """As `generate_result`, without waiting: returns at once a future that can be cancelled."""
@@ -99,6 +104,22 @@ class Client:
         )
         work.start()
         return pending
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        progress_every: int | None = None,
+        timeout: float | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> PictureStream:
+        """As `generate`, watched: an iterator over `Progress`, `Preview` and, in the end, every `Picture`.
+
+        progress_every: steps from one report to the next; 1 without it, 0 = only the pictures.
+        """
+        request = StreamRequest(prompt, progress_every=progress_every, **options)
+        journey = Journey(self._servers, self._retry, affinity(request), checked_timeout(timeout, self.timeout))
+        return PictureStream(request, journey, self._open_stream, self._counted)
 
     def ready(self, *, timeout: float = 5.0) -> bool:
         """Whether a server answers within `timeout` seconds and can generate pictures."""
@@ -132,8 +153,7 @@ class Client:
     def _send(self, request: GenerateRequest, seconds: float, cancellation: Cancellation) -> GenerateResult:
         journey = Journey(self._servers, self._retry, affinity(request), seconds)
         inputs = tensors(request)
-        self._enter(cancellation)
-        try:
+        with self._counted(cancellation):
             while True:
                 try:
                     with journey.visit() as address:
@@ -143,32 +163,41 @@ class Client:
                         return decode_message(answer, request)
                 except VicoClientError as error:
                     cancellation.pause(journey.pause_after(error))
-        finally:
-            with self._lock:
-                self._under_way.discard(cancellation)
 
-    def _enter(self, cancellation: Cancellation) -> None:
+    @contextmanager
+    def _counted(self, cancellation: Cancellation) -> Iterator[None]:
+        """Under way from here to the end of the block."""
         with self._lock:
             if self._closed:
                 raise closed_error()
             self._under_way.add(cancellation)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.discard(cancellation)
+
+    def _open_stream(self, address: str, message: bytes, seconds: float) -> Any:
+        metadata = self._settings.metadata + trace_metadata()
+        ask = self._channels[address].stream_stream(STREAM_INFER)
+        return ask(iter([message]), timeout=seconds, metadata=metadata)
 
     def _call(self, address: str, message: bytes, seconds: float, request_id: str, cancellation: Cancellation) -> bytes:
-        call: Any = None
         metadata = self._settings.metadata + trace_metadata()
+        infer, arguments = self._infer[address], {"timeout": seconds, "metadata": metadata}
         try:
             with typed_call_errors(address, request_id):
-                call = self._channels[address].unary_unary(INFER).future(message, timeout=seconds, metadata=metadata)
-                cancellation.covers(call)
-                answer: bytes = call.result()
+                answer: bytes
+                if cancellation.ends_calls:
+                    call = infer.future(message, **arguments)
+                    cancellation.covers(call)
+                    answer = call.result()
+                else:
+                    answer = infer(message, **arguments)
                 return answer
         except (VicoClientError, grpc.FutureCancelledError, ValueError) as error:  # ValueError: of a closed channel
             if cancellation.cancelled or not isinstance(error, VicoClientError):
                 raise Cancelled("given up by the caller", request_id=request_id) from error
-            raise
-        except BaseException:
-            if call is not None:
-                call.cancel()  # Ctrl-C: nobody will read the answer
             raise
 
     def _ready(self, address: str, seconds: float) -> bool:

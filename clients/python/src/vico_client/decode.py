@@ -34,11 +34,12 @@ def decode_message(message: bytes, request: GenerateRequest) -> GenerateResult:
 def decode_result(response: Any, request: GenerateRequest) -> GenerateResult:
     """response: `Answer` or ModelInferResponse, `images` BYTES [n] and `info` BYTES [1]; ServerError if it is not."""
     try:
-        info = _info(_only(bytes_elements(response, "info")))
+        info = read_info(_only(bytes_elements(response, "info")))
         files = tuple(bytes_elements(response, "images"))
         if len(files) != (request.num_images or len(files)):
             raise ValueError(f"{len(files)} images for the {request.num_images} asked for")
-        images = tuple(_image(file, info, raw=request.output_format == "raw") for file in files)
+        size = (info.height, info.width) if request.output_format == "raw" else None
+        images = tuple(read_image(file, size) for file in files)
     except NONSENSE as error:
         raise ServerError(f"malformed answer: {error}", request_id=request.request_id) from error
     return GenerateResult(images, files, info, request.request_id)
@@ -63,8 +64,8 @@ def _only(elements: list[memoryview]) -> memoryview:
     return element
 
 
-def _info(text: memoryview) -> GenerateInfo:
-    """Unknown keys are left alone: a newer server may say more."""
+def read_info(text: memoryview) -> GenerateInfo:
+    """The `info` output. Unknown keys are left alone: a newer server may say more."""
     info = json.loads(bytes(text))
     return GenerateInfo(
         seed=int(info["seed"]),
@@ -79,9 +80,10 @@ def _info(text: memoryview) -> GenerateInfo:
     )
 
 
-def _image(file: memoryview, info: GenerateInfo, *, raw: bool) -> Image.Image:
-    if raw:
-        return Image.fromarray(np.frombuffer(file, dtype=np.uint8).reshape(info.height, info.width, 3))
+def read_image(file: memoryview, raw_size: tuple[int, int] | None = None) -> Image.Image:
+    """A picture from its file, or from the bare RGB bytes of one of this height and width."""
+    if raw_size is not None:
+        return Image.fromarray(np.frombuffer(file, dtype=np.uint8).reshape(*raw_size, 3))
     image = Image.open(io.BytesIO(file), formats=_FORMATS)
     image.load()
     return image

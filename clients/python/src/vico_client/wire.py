@@ -15,9 +15,11 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 MODEL = "vico"  # the ensemble's name in Triton
+STREAM_MODEL = "vico_stream"
 OUTPUTS = ("images", "info")
 SERVICE = "/inference.GRPCInferenceService/"
 INFER = SERVICE + "ModelInfer"
+STREAM_INFER = SERVICE + "ModelStreamInfer"
 MODEL_READY = SERVICE + "ModelReady"
 
 Content = Union[bytes, memoryview]
@@ -86,6 +88,18 @@ def read_answer(message: bytes) -> Answer:
     except DecodeError as error:
         raise ValueError("not a ModelInferResponse") from error
     return Answer(outputs, tuple(contents))
+
+
+def stream_answer(message: bytes) -> bytes:
+    """The ModelInferResponse in a serialized ModelStreamInferResponse. ValueError if there is none."""
+    try:
+        response = service_pb2.ModelStreamInferResponse.FromString(message)
+    except DecodeError as error:
+        raise ValueError("not a ModelStreamInferResponse") from error
+    if response.error_message:
+        raise ValueError(response.error_message)
+    answer: bytes = response.infer_response.SerializeToString()
+    return answer
 
 
 def _framed(tensor: Tensor) -> list[Content]:
