@@ -33,8 +33,8 @@ class Guarded:
         """A client that this server knows, but for `changes`."""
         import vico_client
 
-        access = {"tls": vico_client.TLS(self.authority), "api_key": API_KEY, "timeout": 120}
-        return vico_client.Client(**{"address": self.address} | access | changes)
+        access: dict[str, Any] = {"tls": vico_client.TLS(self.authority), "api_key": API_KEY, "timeout": 120}
+        return vico_client.Client(**access | {"address": self.address} | changes)
 
 
 def start_guarded(exported: Exported, folder: Path) -> Guarded:

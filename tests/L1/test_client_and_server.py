@@ -35,6 +35,15 @@ def test_pictures_and_info(client: Any, call: Caller) -> None:
     assert (result.info.seed, result.info.steps) == (5, 3)
 
 
+def test_concepts(client: Any) -> None:
+    version = client.generate_result(PROMPT, concept="toy", steps=1).info.concept
+    assert client.concepts("t?y") == [vico_client.Concept("toy", version)]
+    assert "toy" in [concept.name for concept in client.concepts()]
+    with pytest.raises(vico_client.InvalidRequest) as caught:
+        client.concepts("No/Such")
+    assert caught.value.field == "pattern"
+
+
 @pytest.mark.parametrize("output_format", ["png", "raw"])
 def test_formats_agree(client: Any, output_format: str) -> None:
     [picture] = client.generate("a dog", steps=2, seed=1, output_format=output_format)

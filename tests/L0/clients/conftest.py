@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from fake_vico_server import FakeServer, running
+from hypothesis import settings
 from vico_client import Client, Retry
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no defect
+settings.load_profile("unhurried")
 
 
 @pytest.fixture

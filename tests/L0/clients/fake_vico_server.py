@@ -109,6 +109,8 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     address: str = ""
     answer: Answer = pictures
     ready: bool = True
+    concepts: bytes = b'{"concepts": [], "more": false}'
+    patterns: list[bytes] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     keys: list[Any] = field(default_factory=list)
     """What each call showed as `authorization`."""
@@ -117,6 +119,8 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         self.keys.append(dict(context.invocation_metadata()).get("authorization"))
+        if request.model_name == "vico_concepts":
+            return self._concepts(request)
         call = Call(
             _checked_fields(request, context),
             request.id,
@@ -138,6 +142,14 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.keys.append(dict(context.invocation_metadata()).get("authorization"))
         return service_pb2.ModelReadyResponse(ready=self.ready and request.name == "vico")
+
+    def _concepts(self, request: Any) -> Any:
+        assert [(item.name, item.datatype, list(item.shape)) for item in request.inputs] == [("pattern", "BYTES", [1])]
+        self.patterns.append(_scalar("BYTES", request.raw_input_contents[0]))
+        message = service_pb2.ModelInferResponse(model_name="vico_concepts", model_version="1")
+        message.outputs.add(name="concepts", datatype="BYTES", shape=[1])
+        message.raw_output_contents.append(bytes_tensor([self.concepts]))
+        return message
 
     def refuse(self, status: grpc.StatusCode, details: str) -> None:
         """Answer every further call with an error."""

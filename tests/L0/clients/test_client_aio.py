@@ -30,9 +30,9 @@ def _slow(call: Call) -> Any:
 
 
 def test_both_clients_have_the_same_methods_and_parameters() -> None:
-    names = ["__init__", "generate", "generate_result", "send", "ready", "close"]
-    names += ["submit", "stream", "address", "timeout"]
-    for name in names[:6]:
+    alike = ["__init__", "generate", "generate_result", "send", "concepts", "ready", "close"]
+    names = [*alike, "submit", "stream", "address", "timeout"]
+    for name in alike:
         assert inspect.signature(getattr(AsyncClient, name)) == inspect.signature(getattr(Client, name))
     for client in (AsyncClient, Client):
         names_of = list(inspect.signature(client.submit).parameters)

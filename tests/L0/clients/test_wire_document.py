@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests" / "L0" / "serving"))
 
 from fake_runners import GRAPHSET  # noqa: E402
 
+from serving.concepts.listing import MAX_LISTED, PATTERN, parse_pattern  # noqa: E402
 from serving.errors import InvalidField, Status  # noqa: E402
 from serving.front.check import MAX_TIMEOUT_MICROSECONDS, REQUEST_ID  # noqa: E402
 from serving.front.config import Limits  # noqa: E402
@@ -45,9 +46,9 @@ def table(first: str) -> list[list[str]]:
 INPUTS = {row[0].strip("`"): row for row in table("input")}
 
 
-def configured(kind: str) -> dict[str, tuple[str, str]]:
-    """Name → (KServe datatype, shape) of the ensemble's inputs or outputs."""
-    text = (ROOT / "model_repository" / "vico" / "config.pbtxt").read_text(encoding="utf-8")
+def configured(kind: str, model: str = "vico") -> dict[str, tuple[str, str]]:
+    """Name → (KServe datatype, shape) of an ensemble's inputs or outputs."""
+    text = (ROOT / "model_repository" / model / "config.pbtxt").read_text(encoding="utf-8")
     found = re.findall(rf'^{kind} {{ name: "(\w+)" data_type: TYPE_(\w+) dims: \[ (.+?) \]', text, re.MULTILINE)
     return {name: ("BYTES" if dtype == "STRING" else dtype, f"[{dims}]") for name, dtype, dims in found}
 
@@ -108,6 +109,8 @@ RANGES = {
 @pytest.mark.parametrize("name", RANGES)
 def test_ranges(name: str) -> None:
     low, high, characters = RANGES[name]
+    accepted: list[Any]
+    refused: list[Any]
     if characters:
         accepted, refused = ["a" * int(low), "a" * int(high)], ["a" * (int(high) + 1)] + [""] * (low > 0)
     elif INPUTS[name][1] == "FP32":
@@ -159,6 +162,20 @@ def test_limits_of_the_front_door() -> None:
     assert MAX_TIMEOUT_MICROSECONDS > 0
 
 
+def test_the_list_of_concepts() -> None:
+    section = DOCUMENT.partition("## Which concepts there are")[2].partition("\n## ")[0]
+    assert configured("input", "vico_concepts") == {"caller": ("BYTES", "[1]"), "pattern": ("BYTES", "[1]")}
+    assert configured("output", "vico_concepts") == {"concepts": ("BYTES", "[1]")}
+    assert f"At most {MAX_LISTED};" in section
+    assert (PATTERN.low, PATTERN.high) == (1, 64)
+    assert "1 to 64 of `a-z 0-9 . _ - * ?`" in section
+    for good in "az09._-*?":
+        assert parse_pattern({"pattern": np.array([good.encode()], object)}) == good
+    for bad in "AZ é/[]@\0":
+        with pytest.raises(InvalidField):
+            parse_pattern({"pattern": np.array([bad.encode()], object)})
+
+
 def test_keys_of_info() -> None:
     told = json.loads(build_info(parsed(), [StageReport("unet_loop", 1.0)]))
     documented = {name for row in table("key of `info`") for name in re.findall(r"`(\w+)`", row[0])}
@@ -173,19 +190,20 @@ def test_errors() -> None:
         assert type(error) is getattr(vico_client, row[3].strip("`")), status
 
 
-def _fields(message: Descriptor) -> dict[str, tuple[int, str, bool]]:
+def _fields(message: Descriptor) -> dict[str, tuple[int, Any, bool]]:
     names = {
         FieldDescriptor.TYPE_STRING: "string", FieldDescriptor.TYPE_BOOL: "bool", FieldDescriptor.TYPE_INT64: "int64",
         FieldDescriptor.TYPE_INT32: "int32", FieldDescriptor.TYPE_FLOAT: "float", FieldDescriptor.TYPE_BYTES: "bytes",
     }  # fmt: skip
     return {
-        field.name: (field.number, names.get(field.type) or field.message_type.name, field.is_repeated)
+        field.name: (field.number, names.get(field.type) or getattr(field.message_type, "name", ""), field.is_repeated)
         for field in message.fields
     }
 
 
 def test_the_proto_is_a_part_of_tritons() -> None:
-    file, stack, checked = service_pb2.DESCRIPTOR, [], 0
+    file, checked = service_pb2.DESCRIPTOR, 0
+    stack: list[Any] = []
     for line in PROTO.splitlines():
         words = line.strip()
         if opened := re.match(r"message (\w+) {", words):

@@ -12,6 +12,7 @@ It imports nothing of the server: numpy, Pillow and `tritonclient[grpc]` are all
 from vico_client.aio import AsyncClient
 from vico_client.aio_stream import AsyncPictureStream
 from vico_client.client import Client
+from vico_client.concepts import Concept, ConceptList
 from vico_client.errors import (
     Cancelled,
     ConceptNotFound,
@@ -39,6 +40,8 @@ __all__ = [
     "AsyncPictureStream",
     "Cancelled",
     "Client",
+    "Concept",
+    "ConceptList",
     "ConceptNotFound",
     "ConceptRejected",
     "DeadlineExceeded",

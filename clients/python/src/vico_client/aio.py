@@ -13,9 +13,9 @@ from tritonclient.grpc import service_pb2
 
 from vico_client.aio_stream import AsyncPictureStream
 from vico_client.channel import closed_error, open_channel, typed_call_errors
-from vico_client.decode import decode_message
-from vico_client.encode import tensors
+from vico_client.concepts import ConceptList, ConceptsRequest
 from vico_client.errors import DeadlineExceeded, Unavailable, VicoClientError
+from vico_client.exchange import Answer, Exchange, Generation
 from vico_client.journey import Journey, affinity
 from vico_client.messages import GenerateOptions, GenerateRequest, GenerateResult
 from vico_client.remarks import warn_user
@@ -24,7 +24,7 @@ from vico_client.servers import Servers
 from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
 from vico_client.stream_messages import StreamRequest
 from vico_client.tracing import trace_metadata
-from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER, request_message
+from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -88,17 +88,7 @@ class AsyncClient:
     async def send(self, request: GenerateRequest, *, timeout: float | None = None) -> GenerateResult:
         """As `generate_result` for a ready-made request; the server's warnings are in the result only."""
         seconds = checked_timeout(timeout, self.timeout)
-        journey = Journey(self._servers, self._retry, affinity(request), seconds)
-        inputs = await asyncio.to_thread(tensors, request)
-        while True:
-            try:
-                with journey.visit() as address:
-                    left = journey.seconds_left
-                    message = request_message(inputs, request.request_id, left)
-                    answer = await self._call(address, message, left, request.request_id)
-                    return await asyncio.to_thread(decode_message, answer, request)
-            except VicoClientError as error:
-                await asyncio.sleep(journey.pause_after(error))
+        return await self._ask(await asyncio.to_thread(Generation, request), seconds)
 
     def submit(
         self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]
@@ -122,6 +112,13 @@ class AsyncClient:
         journey = Journey(self._servers, self._retry, affinity(request), checked_timeout(timeout, self.timeout))
         return AsyncPictureStream(request, journey, self._open_stream)
 
+    async def concepts(self, pattern: str = "*", *, timeout: float | None = None) -> ConceptList:
+        """The concepts that this client may ask for, by name. In `pattern` `*` stands for any characters, `?` for one.
+
+        Raises a VicoClientError, as `generate` does.
+        """
+        return await self._ask(ConceptsRequest(pattern), checked_timeout(timeout, self.timeout))
+
     async def ready(self, *, timeout: float = 5.0) -> bool:
         """Whether a server answers within `timeout` seconds and can generate pictures."""
         seconds = checked_timeout(timeout, self.timeout)
@@ -140,6 +137,17 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _ask(self, exchange: Exchange[Answer], seconds: float) -> Answer:
+        journey = Journey(self._servers, self._retry, exchange.key, seconds)
+        while True:
+            try:
+                with journey.visit() as address:
+                    left = journey.seconds_left
+                    answer = await self._call(address, exchange.message(left), left, exchange.request_id)
+                    return await asyncio.to_thread(exchange.read, answer)
+            except VicoClientError as error:
+                await asyncio.sleep(journey.pause_after(error))
 
     def _channel(self, address: str) -> Any:
         if self._closed:

@@ -14,9 +14,9 @@ from PIL import Image
 from tritonclient.grpc import service_pb2
 
 from vico_client.channel import closed_error, open_channel, typed_call_errors
-from vico_client.decode import decode_message
-from vico_client.encode import tensors
+from vico_client.concepts import ConceptList, ConceptsRequest
 from vico_client.errors import Cancelled, DeadlineExceeded, Unavailable, VicoClientError
+from vico_client.exchange import Answer, Exchange, Generation
 from vico_client.journey import Journey, affinity
 from vico_client.messages import GenerateOptions, GenerateRequest, GenerateResult
 from vico_client.pending import Cancellation, PendingResult
@@ -27,7 +27,7 @@ from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
 from vico_client.stream import PictureStream
 from vico_client.stream_messages import StreamRequest
 from vico_client.tracing import trace_metadata
-from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER, request_message
+from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -92,7 +92,8 @@ class Client:
 
     def send(self, request: GenerateRequest, *, timeout: float | None = None) -> GenerateResult:
         """As `generate_result` for a ready-made request; the server's warnings are in the result only."""
-        return self._send(request, checked_timeout(timeout, self.timeout), Cancellation(ends_calls=False))
+        seconds = checked_timeout(timeout, self.timeout)
+        return self._ask(Generation(request), seconds, Cancellation(ends_calls=False))
 
     def submit(self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]) -> PendingResult:
         """As `generate_result`, without waiting: returns at once a future that can be cancelled."""
@@ -121,6 +122,14 @@ class Client:
         journey = Journey(self._servers, self._retry, affinity(request), checked_timeout(timeout, self.timeout))
         return PictureStream(request, journey, self._open_stream, self._counted)
 
+    def concepts(self, pattern: str = "*", *, timeout: float | None = None) -> ConceptList:
+        """The concepts that this client may ask for, by name. In `pattern` `*` stands for any characters, `?` for one.
+
+        Raises a VicoClientError, as `generate` does.
+        """
+        seconds = checked_timeout(timeout, self.timeout)
+        return self._ask(ConceptsRequest(pattern), seconds, Cancellation(ends_calls=False))
+
     def ready(self, *, timeout: float = 5.0) -> bool:
         """Whether a server answers within `timeout` seconds and can generate pictures."""
         seconds = checked_timeout(timeout, self.timeout)
@@ -146,21 +155,19 @@ class Client:
 
     def _fulfil(self, pending: PendingResult, request: GenerateRequest, seconds: float) -> None:
         try:
-            pending.set_result(self._send(request, seconds, pending.cancellation))
+            pending.set_result(self._ask(Generation(request), seconds, pending.cancellation))
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asks for the result
             pending.set_exception(error)
 
-    def _send(self, request: GenerateRequest, seconds: float, cancellation: Cancellation) -> GenerateResult:
-        journey = Journey(self._servers, self._retry, affinity(request), seconds)
-        inputs = tensors(request)
+    def _ask(self, exchange: Exchange[Answer], seconds: float, cancellation: Cancellation) -> Answer:
+        journey = Journey(self._servers, self._retry, exchange.key, seconds)
         with self._counted(cancellation):
             while True:
                 try:
                     with journey.visit() as address:
                         left = journey.seconds_left
-                        message = request_message(inputs, request.request_id, left)
-                        answer = self._call(address, message, left, request.request_id, cancellation)
-                        return decode_message(answer, request)
+                        message = exchange.message(left)
+                        return exchange.read(self._call(address, message, left, exchange.request_id, cancellation))
                 except VicoClientError as error:
                     cancellation.pause(journey.pause_after(error))
 
