@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from vico_client import TLS, InvalidRequest, VicoWarning
+from vico_client import TLS, AsyncClient, Client, InvalidRequest, VicoWarning
 from vico_client.settings import DEFAULT_TIMEOUT, make_settings
 
 
@@ -78,3 +78,19 @@ def test_a_key_in_the_clear_is_warned_of(address: str, tls: TLS | None, warned: 
         warnings.simplefilter("always")
         make_settings(address, tls=tls, api_key="key", environment={})
     assert [warning.category for warning in caught] == [VicoWarning] * warned
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_warning_points_at_the_caller(kind: type[Client] | type[AsyncClient]) -> None:
+    with pytest.warns(VicoWarning, match="api_key_in_the_clear") as caught:
+        kind("pictures.example.com:443", api_key="key")
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_missing_file_of_the_environment_is_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Client] | type[AsyncClient]
+) -> None:
+    monkeypatch.setenv("VICO_TLS_ROOT_CERTIFICATES", "/no/such.pem")
+    with pytest.raises(InvalidRequest, match="root_certificates: no file"):
+        kind("localhost:8001")

@@ -52,8 +52,8 @@ class AsyncClient:
         self._servers = Servers(self._settings.addresses)
         self._channels: dict[str, Any] = {}  # made by the first calls: grpc.aio binds a channel to the running loop
         self._closed = False
-        if tls is not None:
-            tls.credentials()  # a missing file is named here, as by `Client`, not at the first call
+        if self._settings.tls is not None:
+            self._settings.tls.credentials()  # a missing file is named here, as by `Client`, not at the first call
 
     @property
     def address(self) -> str:

@@ -82,7 +82,7 @@ def make_settings(
     )
     if settings.api_key and not settings.tls and not all(_LOOPBACK.fullmatch(name) for name in settings.addresses):
         text = "the API key travels unencrypted: give tls, unless something else encrypts the connection"
-        warnings.warn(VicoWarning("api_key_in_the_clear", text), stacklevel=4)
+        warnings.warn(VicoWarning("api_key_in_the_clear", text), stacklevel=3)
     return settings
 
 
