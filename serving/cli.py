@@ -38,6 +38,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback needs --keys and TLS.")] = HOST,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8001,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8002,
+    metrics_host: Annotated[str, typer.Option(help="Where metrics answer, to everybody who can reach it.")] = HOST,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, made by `vico keys add`.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="The server's certificate with its chain (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
@@ -83,8 +84,8 @@ def serve(
     require_safe(host, has_keys=keys is not None, has_tls=tls is not None, insecure=insecure)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     exit_on_signals()
-    with Server(config, metrics_port, verbose) as server:
-        private, key_file = server.private, str(keys.resolve()) if keys else None
+    with Server(config, metrics_port, verbose, metrics_host) as server:
+        private, key_file = server.private, str(keys.absolute()) if keys else None
         front = FrontConfig(private, server.config.secret, host, grpc_port, tls, key_file)
         side = read_graphset(graphs).size_multiple
         patience = Patience(start_seconds=start_timeout, grace_seconds=grace)
@@ -94,18 +95,19 @@ def serve(
         ):
             also = f", admin {admin.address}" if admin else ""
             # one line, for people and for scripts that wait for it
-            line = f"ready: gRPC {supervisor.front.address}, metrics {HOST}:{server.metrics_port}{also}"
+            line = f"ready: gRPC {supervisor.front.address}, metrics {metrics_host}:{server.metrics_port}{also}"
             Console(soft_wrap=True).print(line)
             supervisor.run()
 
 
 def _tls_files(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TLSFiles | None:
+    """Their links are not resolved: Kubernetes renews a secret by moving one."""
     if certificate is None and key is None and client_ca is None:
         return None
     if certificate is None or key is None:
         raise LaunchError("tls_cert", "not given together with tls_key", "both, and tls_client_ca for mutual TLS")
-    paths = [str(path.resolve()) for path in (certificate, key)]
-    return TLSFiles(paths[0], paths[1], str(client_ca.resolve()) if client_ca else None)
+    paths = [str(path.absolute()) for path in (certificate, key)]
+    return TLSFiles(paths[0], paths[1], str(client_ca.absolute()) if client_ca else None)
 
 
 def exit_on_signals() -> None:

@@ -10,7 +10,7 @@ from serving.private import Private
 from serving.streaming.bounds import MAX_STREAMS
 
 HOST = "127.0.0.1"
-"""Of Triton's metrics, and by default of the front door: loopback."""
+"""By default of metrics and front door: loopback."""
 
 EXIT_TIMEOUT_SECONDS = 15
 
@@ -28,6 +28,7 @@ def server_command(
     models: Path,
     backends: Path,
     private: Private,
+    metrics_host: str,
     metrics_port: int,
     region_prefix: str,
     verbose: bool,
@@ -38,7 +39,8 @@ def server_command(
         models: the Triton model repository, never changed while the server runs.
         backends: folder with the Python backend.
         private: the way to it, for the front door and the supervisor only.
-        metrics_port: on the loopback.
+        metrics_host: where its metrics answer, to everybody.
+        metrics_port: the same.
         region_prefix: of the names of its shared memory, by which leftovers are known.
         verbose: informational log lines too.
     """
@@ -58,7 +60,7 @@ def server_command(
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
         "--allow-http=false",
         *private.options,
-        f"--metrics-address={HOST}",
+        f"--metrics-address={metrics_host}",
         f"--metrics-port={metrics_port}",
         f"--log-info={'true' if verbose else 'false'}",
     ]

@@ -92,7 +92,7 @@ class ServingConfig:
             graphs=self.graphs.resolve(),
             registry=registry,
             store=store.resolve(),
-            signature_key=self.signature_key and self.signature_key.resolve(),
+            signature_key=self.signature_key and self.signature_key.absolute(),
             secret=secret,
         )
 

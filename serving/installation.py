@@ -1,11 +1,11 @@
-"""The Triton server that `nvidia-pytriton` brings: where it is, and what it needs around it to run Python models."""
+"""The Triton server, of PyPI or of NVIDIA's container: where it is, and what it needs to run Python models."""
 
 from __future__ import annotations
 
 import os
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,8 @@ from serving.errors import LaunchError
 
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _INSTALL = "pip install 'vico[serve]'"
+FOLDER = "VICO_TRITON"
+"""Environment variable: folder of an installed Triton, as in NVIDIA's container; else that of PyPI is run."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Installation:
     backend_files: tuple[Path, ...]
     """Library, Python module and stub of the Python backend."""
     caches: Path
-    libraries: Path
-    """Shared libraries that came with the wheel."""
+    libraries: tuple[str, ...]
+    """Folders of the shared libraries that it needs."""
     libpython: Path
 
 
@@ -38,6 +40,19 @@ def find_installation() -> Installation:
     if int(version("numpy").partition(".")[0]) >= 2:
         # with numpy 2 requests "succeed" and every output tensor is empty
         raise LaunchError("numpy", f"version {version('numpy')} is installed", "numpy < 2 in the serving environment")
+    folder = os.environ.get(FOLDER)
+    return _installed(Path(folder)) if folder else _of_the_wheel()
+
+
+def _installed(root: Path) -> Installation:
+    backend = root / "backends" / "python"
+    found = _found(root, backend, backend / "triton_python_backend_stub", f"{FOLDER}: a folder like /opt/tritonserver")
+    if found.libpython.name.encode() not in found.backend_files[-1].read_bytes():
+        raise LaunchError("tritonserver", f"its stub is not for Python {_PYTHON}", "the Python of its container")
+    return found
+
+
+def _of_the_wheel() -> Installation:
     spec = find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise LaunchError("tritonserver", "nvidia-pytriton is not installed", _INSTALL)
@@ -45,13 +60,17 @@ def find_installation() -> Installation:
     root = package / "tritonserver"
     backend = root / "backends" / "python"
     stub = root / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub"
+    found = _found(root, backend, stub, f"{_INSTALL} (Linux, x86-64)")
+    return replace(found, libraries=(str(package.parent / "nvidia_pytriton.libs"),))
+
+
+def _found(root: Path, backend: Path, stub: Path, accepted: str) -> Installation:
+    """Its libraries are where the container says that they are."""
     files = (backend / "libtriton_python.so", backend / "triton_python_backend_utils.py", stub)
     for file in (root / "bin" / "tritonserver", *files):
         if not file.is_file():
-            raise LaunchError(
-                "tritonserver", f"{file.name} for Python {_PYTHON} is absent", f"{_INSTALL} (Linux, x86-64)"
-            )
-    libraries = package.parent / "nvidia_pytriton.libs"
+            raise LaunchError("tritonserver", f"{file.name} for Python {_PYTHON} is absent", accepted)
+    libraries = tuple(filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)))
     return Installation(root / "bin" / "tritonserver", files, root / "caches", libraries, _find_libpython())
 
 
@@ -72,7 +91,7 @@ def server_environment(installation: Installation, folder: Path) -> dict[str, st
         **os.environ,
         # the embedded interpreter finds its prefix, and so this environment's packages, through PATH
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "LD_LIBRARY_PATH": os.pathsep.join([str(folder), str(installation.libraries)]),
+        "LD_LIBRARY_PATH": os.pathsep.join([str(folder), *installation.libraries]),
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

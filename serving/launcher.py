@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from serving.command import EXIT_TIMEOUT_SECONDS, free_port, server_command
+from serving.command import EXIT_TIMEOUT_SECONDS, HOST, free_port, server_command
 from serving.config import ServingConfig
 from serving.errors import LaunchError
 from serving.health import models_ready
@@ -33,15 +33,18 @@ class Server:
 
     Args:
         config: folders and bounds; `store` and `secret` are set by the launcher.
-        metrics_port: on the loopback; 0 = any free one.
+        metrics_port: 0 = any free one.
         verbose: pass on all of Triton's log.
+        metrics_host: where the metrics answer, to everybody.
 
     Raises:
         LaunchError: what it needs is not there.
         GraphSetError: the graph set is absent or malformed.
     """
 
-    def __init__(self, config: ServingConfig, metrics_port: int = 8002, verbose: bool = False) -> None:
+    def __init__(
+        self, config: ServingConfig, metrics_port: int = 8002, verbose: bool = False, metrics_host: str = HOST
+    ) -> None:
         self._models = check_folders(config)
         installation = find_installation()
         clear_stale()
@@ -56,7 +59,7 @@ class Server:
             models = self.config.graphs / "models"
             prefix = prefix_of(os.getpid())
             self._command = server_command(
-                installation, models, backends, self.private, self.metrics_port, prefix, verbose
+                installation, models, backends, self.private, metrics_host, self.metrics_port, prefix, verbose
             )
         except BaseException:
             self.close()

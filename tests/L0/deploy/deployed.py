@@ -16,8 +16,6 @@ from serving.cli import serve
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
-NOT_YET = "--metrics-host"
-"""`vico serve` has no such option yet: its metrics answer on the loopback only, where no Prometheus comes."""
 
 _APP = typer.Typer(add_completion=False)
 _APP.command()(serve)
@@ -31,8 +29,7 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
     Raises:
         ClickException: it refuses the arguments.
     """
-    known = [argument for argument in arguments if argument.partition("=")[0] != NOT_YET]
-    values: dict[str, Any] = SERVE.make_context("serve", known).params
+    values: dict[str, Any] = SERVE.make_context("serve", list(arguments)).params
     return values
 
 

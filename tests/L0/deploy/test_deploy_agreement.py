@@ -11,7 +11,7 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
-from deployed import NOT_YET, OPTIONS, ROOT, compose_servers, dockerfile, parsed
+from deployed import OPTIONS, ROOT, compose_servers, dockerfile, parsed
 from helm_chart import CASES, CHART, EVERYTHING, LEAST, one, pod, render, server
 
 from serving.admin.secret import read_secret
@@ -48,17 +48,12 @@ def test_vico_serve_takes_the_arguments(place: str) -> None:
 
 @EVERYWHERE
 def test_every_option_is_known(place: str) -> None:
-    assert {argument.partition("=")[0] for argument in ARGUMENTS[place]} <= {*OPTIONS, NOT_YET}
-
-
-@pytest.mark.xfail(strict=True, reason="vico serve has no --metrics-host: Prometheus cannot reach its metrics yet")
-def test_metrics_can_listen_beyond_the_loopback() -> None:
-    assert NOT_YET in OPTIONS
+    assert {argument.partition("=")[0] for argument in ARGUMENTS[place]} <= set(OPTIONS)
 
 
 @EVERYWHERE
 def test_metrics_listen_beyond_the_loopback(place: str) -> None:
-    assert f"{NOT_YET}=0.0.0.0" in ARGUMENTS[place]
+    assert values_of(place)["metrics_host"] == "0.0.0.0"
 
 
 def test_ports() -> None:
@@ -242,7 +237,6 @@ def test_renewed_keys_count_through_the_links_of_a_mounted_secret(tmp_path: Path
     assert not file.find("old")
 
 
-@pytest.mark.xfail(strict=True, reason="vico serve resolves the links of the files that it is given")
 def test_vico_serve_keeps_the_links_of_a_mounted_secret(tmp_path: Path) -> None:
     for name in ("tls.crt", "tls.key"):
         (tmp_path / f"1-{name}").write_text("-")
@@ -252,7 +246,6 @@ def test_vico_serve_keeps_the_links_of_a_mounted_secret(tmp_path: Path) -> None:
     assert files.certificate == str(tmp_path / "tls.crt")
 
 
-@pytest.mark.xfail(strict=True, reason="vico serve knows the Triton of PyPI only")
 def test_vico_serve_finds_the_triton_of_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, _, _ = dockerfile()[1]["gpu"].one("ENV").rpartition(" ")[2].partition("=")
     monkeypatch.setenv(name, str(tmp_path))

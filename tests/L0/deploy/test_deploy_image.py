@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from deployed import DEPLOY, ROOT, dockerfile
 
+from serving.installation import FOLDER
+
 ARGUMENTS, STAGES = dockerfile()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -84,7 +86,7 @@ def test_user_entry_point_and_ports(stage: str) -> None:
 def test_the_two_images_differ_in_their_triton_only() -> None:
     cpu, gpu = ([i for i in STAGES[name].instructions if i[0] not in ("ENV", "COPY")] for name in FINAL)
     assert cpu == gpu
-    assert STAGES["gpu"].one("ENV") == STAGES["cpu"].one("ENV") + " VICO_TRITON=/opt/tritonserver"
+    assert STAGES["gpu"].one("ENV") == STAGES["cpu"].one("ENV") + f" {FOLDER}=/opt/tritonserver"
 
 
 @pytest.mark.parametrize("stage", FINAL)
