@@ -109,8 +109,11 @@ def test_a_stream_under_way_is_finished_when_the_server_is_told_to_stop(
 ) -> None:
     (tmp_path / "registry").mkdir()
     served = start_server(exported.folder, tmp_path / "registry", tmp_path / "log", "--grace", "240")
-    asked = under_way(served, pool)
-    assert served.stop() == 0, served.log()
+    try:
+        asked = under_way(served, pool)
+    finally:
+        status = served.stop()
+    assert status == 0, served.log()
     events = asked.result(60)
     assert events[-1].kind == "end"
     assert len(images(events)) == 2

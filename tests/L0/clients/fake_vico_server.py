@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 ARCHITECTURE = Path(__file__).parents[3] / "docs" / "architecture.md"
 DIGEST = "0123456789abcdef" * 4
 RGB = (200, 30, 90)
+_OUTPUTS = {"vico": ["images", "info"], "vico_stream": ["event", "preview", "images", "info"]}
 _STRUCTS = {"INT32": "<i", "INT64": "<q", "FP32": "<f"}
 
 
@@ -65,6 +66,16 @@ def response(images: Sequence[bytes], info: bytes, images_name: str = "images") 
     for name, elements in ((images_name, images), ("info", [info])):
         message.outputs.add(name=name, datatype="BYTES", shape=[len(elements)])
         message.raw_output_contents.append(bytes_tensor(elements))
+    return message
+
+
+def stream_response(event: dict[str, Any], preview: bytes = b"", images: bytes = b"", info: bytes = b"") -> Any:
+    """A ModelStreamInferResponse, the contents of its outputs as BYTES tensors."""
+    message = service_pb2.ModelStreamInferResponse()
+    contents = {"event": bytes_tensor([json.dumps(event).encode()]), "preview": preview, "images": images, "info": info}
+    for name, content in contents.items():
+        message.infer_response.outputs.add(name=name, datatype="BYTES", shape=[int(bool(content))])
+        message.infer_response.raw_output_contents.append(content)
     return message
 
 
@@ -139,6 +150,15 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         finally:
             answered.set()
 
+    def ModelStreamInfer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
+        """One report of progress, then what `answer` says, as a stream. Refusals are `test_client_stream`'s."""
+        whole = self.ModelInfer(next(requests), context)
+        images, info = whole.raw_output_contents
+        done = {"type": "progress", "step": 1, "steps": 2, "done": [1], "seconds_left": 0.5}
+        yield stream_response(done, preview=bytes_tensor([picture("jpeg", 64, 64)]))
+        yield stream_response({"type": "image", "index": 0, "images": 1, "height": 24, "width": 16}, images=images)
+        yield stream_response({"type": "end"}, info=info)
+
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.keys.append(dict(context.invocation_metadata()).get("authorization"))
         return service_pb2.ModelReadyResponse(ready=self.ready and request.name == "vico")
@@ -162,14 +182,14 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
 def _checked_fields(request: Any, context: Any) -> dict[str, Any]:
     """The inputs, decoded, after a look at everything the contract says about them."""
-    contract = contract_inputs()
-    problems = [] if request.model_name == "vico" else [f"model {request.model_name}"]
+    contract = contract_inputs() | ({"progress_every": "INT32"} if request.model_name == "vico_stream" else {})
+    problems = [] if request.model_name in _OUTPUTS else [f"model {request.model_name}"]
     if len(request.inputs) != len(request.raw_input_contents):
         problems.append("inputs and raw contents differ in number")
     for tensor in request.inputs:
         if contract.get(tensor.name) != tensor.datatype or list(tensor.shape) != [1]:
             problems.append(f"{tensor.name} {tensor.datatype} {list(tensor.shape)}")
-    if [output.name for output in request.outputs] != ["images", "info"]:
+    if [output.name for output in request.outputs] != _OUTPUTS.get(request.model_name):
         problems.append("outputs")
     if problems:
         context.abort(grpc.StatusCode.DATA_LOSS, f"contract broken: {problems}")
