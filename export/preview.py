@@ -23,8 +23,8 @@ def latent_to_rgb(base: Base) -> LatentToRGB:
     side = base.default_size
     pictures = torch.stack([made_up_picture(index, side) for index in range(_PICTURES)])
     latents, colours = [], []
-    for picture in pictures.to(base.device, base.dtype).split(1):
-        (latent,) = VaeEncoder(base.vae)(picture)
+    for picture in pictures.to(base.device, base.dtype):
+        (latent,) = VaeEncoder(base.vae)(picture[None])
         (decoded,) = VaeDecoder(base.vae)(latent)
         latents.append(latent)
         colours.append(functional.avg_pool2d(decoded, base.vae_factor))

@@ -6,6 +6,7 @@ Free of torch, as serving is. Triton runs the stages in several processes: each 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def _pictures(
 ) -> int:
     """One step of two lanes of two concepts, then a decoded picture and an encoded photo and prompt."""
     store = ConceptStore(settings.work / "store", config.host_bytes)
-    digests = [store.adopt(path, lambda package: None).digest for path in concepts]
+    digests = [store.adopt(_copier(path), lambda package, file: None).digest for path in concepts]
     references = ReferenceFeatures(
         open_runner(config, graphset, "reference_encoder"),
         len(graphset.sites),
@@ -95,6 +96,13 @@ def _pictures(
         marks[name] = _peak()
     held = sum(array.nbytes for array in bank.arrays.values()) + references.cache.size_bytes
     return int(held + sum(store.open(digest).size_bytes for digest in digests))
+
+
+def _copier(path: Path) -> Callable[[Path], None]:
+    def copy(to: Path) -> None:
+        shutil.copyfile(path, to)
+
+    return copy
 
 
 def _spec(settings: Settings, graphset: GraphSet, digest: str, index: int) -> LaneSpec:
