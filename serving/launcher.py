@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import ctypes
 import os
 import secrets
@@ -46,6 +47,9 @@ class Server:
         self, config: ServingConfig, metrics_port: int = 8002, verbose: bool = False, metrics_host: str = HOST
     ) -> None:
         self._models = check_folders(config)
+        # else the stages write their bytecode as they start, which to Triton is a change of every model: reloading one
+        # would reload them all, the loop with its pictures among them
+        compileall.compile_dir(config.graphs / "models", quiet=2)
         installation = find_installation()
         clear_stale()
         self._process: subprocess.Popen[str] | None = None

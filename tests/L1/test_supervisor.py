@@ -120,10 +120,14 @@ def broken_and_mended(served: Served, breaks: Callable[[], None], gone: Callable
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_dead_or_frozen_stage_is_replaced(mended: Served, stage: str, number: signal.Signals) -> None:
-    triton, pid = mended.triton(), mended.stages()[stage]
+    triton, before = mended.triton(), mended.stages()
+    pid = before[stage]
     broken_and_mended(mended, lambda: os.kill(pid, number), lambda: replaced(mended, stage, pid))
-    assert mended.stages()[stage] != pid
+    after = mended.stages()
+    assert after[stage] != pid
     assert (mended.triton() != triton) == (stage == "unet_loop"), "the others stay, unless it is the loop"
+    if stage != "unet_loop":
+        assert {name for name in after if after[name] != before[name]} == {stage}, "of a fresh graph set, too"
     assert len(mended.processes()) == 6
 
 
