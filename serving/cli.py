@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +19,14 @@ from serving.errors import LaunchError
 from serving.front.config import FrontConfig, TLSFiles
 from serving.front.exposure import require_safe
 from serving.launcher import Server
+from serving.scheduling import Batching
 from serving.supervisor import Patience, Supervisor
+from serving.telemetry.config import LogFormat, TelemetryConfig, resolved_format
+from serving.telemetry.endpoint import MetricsEndpoint
+from serving.telemetry.instruments import Instruments
+from serving.telemetry.logs import configure_logs
+from serving.telemetry.supervision import SupervisorMetrics
+from serving.telemetry.traces import ENDPOINT, trace_to
 from vico.concept import read_graphset
 
 
@@ -64,6 +70,16 @@ def serve(
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds to load the graphs.")] = 600,
     grace: Annotated[float, typer.Option(min=0, help="Seconds for requests under way when told to stop.")] = 30,
     verbose: Annotated[bool, typer.Option(help="Pass on all of Triton's log.")] = False,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="By default text on a terminal, else json.", show_default=False)
+    ] = None,
+    log_prompts: Annotated[bool, typer.Option(help="Let prompts stand in the log.")] = False,
+    otlp_endpoint: Annotated[
+        str | None, typer.Option(envvar=ENDPOINT, help="URL of an OpenTelemetry collector (OTLP over HTTP) for traces.")
+    ] = None,
+    batching: Annotated[
+        Batching, typer.Option(hidden=True, help="`request`: a batch is formed once and run to its end.")
+    ] = "in_flight",
 ) -> None:
     """Serve concepts over gRPC with Triton; ends on SIGTERM or Ctrl-C, when requests under way are done."""
     config = ServingConfig(
@@ -73,29 +89,45 @@ def serve(
         threads=threads,
         max_lanes=max_lanes,
         max_queue=max_queue,
+        batching=batching,
         slots=slots,
         host_bytes=host_mib * MIB,
         reference_bytes=reference_mib * MIB,
         registry_seconds=registry_seconds,
         signature_key=require_signature,
+        telemetry=TelemetryConfig(resolved_format(log_format), log_prompts),
     )
+    configure_logs(config.telemetry)
+    trace_to(otlp_endpoint)
     secret = read_secret(admin_secret_file) if admin_secret_file else ""
     tls = _tls_files(tls_cert, tls_key, tls_client_ca)
     require_safe(host, has_keys=keys is not None, has_tls=tls is not None, insecure=insecure)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     exit_on_signals()
-    with Server(config, metrics_port, verbose, metrics_host) as server:
+    make = Instruments()
+    with (
+        Server(config, verbose=verbose) as server,
+        MetricsEndpoint(metrics_host, metrics_port, server.metrics_folder, make, server.metrics_port) as metrics,
+    ):
         private, key_file = server.private, str(keys.absolute()) if keys else None
-        front = FrontConfig(private, server.config.secret, host, grpc_port, tls, key_file)
+        front = FrontConfig(
+            private,
+            server.config.secret,
+            host,
+            grpc_port,
+            tls,
+            key_file,
+            telemetry=config.telemetry,
+            metrics_folder=str(server.metrics_folder),
+        )
         side = read_graphset(graphs).size_multiple
         patience = Patience(start_seconds=start_timeout, grace_seconds=grace)
         with (
-            Supervisor(server, front, side, patience) as supervisor,
+            Supervisor(server, front, side, patience, SupervisorMetrics(make)) as supervisor,
             open_admin(config, server.config.store, secret, admin_port) as admin,
         ):
             also = f", admin {admin.address}" if admin else ""
             # one line, for people and for scripts that wait for it
-            line = f"ready: gRPC {supervisor.front.address}, metrics {metrics_host}:{server.metrics_port}{also}"
+            line = f"ready: gRPC {supervisor.front.address}, metrics {metrics.address}{also}"
             Console(soft_wrap=True).print(line)
             supervisor.run()
 
