@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,18 @@ def start_server(graphs: Path, registry: Path | str, log_file: Path, *options: s
     found = re.match(r"ready: gRPC (\S+),", line)
     assert found, f"{line!r}\n{log_file.read_text()}"
     return Served(process, found[1], Path(registry), log_file)
+
+
+@contextmanager
+def own_server(graphs: Path, folder: Path, *options: str) -> Iterator[Served]:
+    """A server with an empty registry below `folder`, for those who break it; when it stops nothing may be left."""
+    (folder / "registry").mkdir()
+    served = start_server(graphs, folder / "registry", folder / "log", *options)
+    yield served
+    assert served.stop() == 0, served.log()
+    assert not served.regions()
+    assert not served.folders()
+    assert not served.processes()
 
 
 def all_processes() -> dict[int, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from served import Answer, Caller, Loop, Served, start_server, wait_until
+from served import Answer, Caller, Loop, Served, own_server, start_server, wait_until
 from streamed import Event, Stream, stream
 
 if TYPE_CHECKING:
@@ -24,14 +24,8 @@ LONG: dict[str, Any] = {"prompt": "a dog", "steps": 100, "num_images": 2}
 @pytest.fixture(scope="module")
 def broken(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of this module's own."""
-    folder = tmp_path_factory.mktemp("broken")
-    (folder / "registry").mkdir()
-    served = start_server(exported.folder, folder / "registry", folder / "log")
-    yield served
-    assert served.stop() == 0, served.log()
-    assert not served.regions()
-    assert not served.folders()
-    assert not served.processes()
+    with own_server(exported.folder, tmp_path_factory.mktemp("broken")) as served:
+        yield served
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from served import Answer, Caller, Loop, Refusal, Served, start_server, wait_until
+from served import Answer, Caller, Loop, Refusal, Served, own_server, start_server, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +29,8 @@ SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 @pytest.fixture(scope="module")
 def mended(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of this module's own, which is broken again and again."""
-    folder = tmp_path_factory.mktemp("mended")
-    (folder / "registry").mkdir()
-    served = start_server(exported.folder, folder / "registry", folder / "log")
-    yield served
-    assert served.stop() == 0, served.log()
-    assert not served.regions()
-    assert not served.folders()
-    assert not served.processes()
+    with own_server(exported.folder, tmp_path_factory.mktemp("mended")) as served:
+        yield served
 
 
 @pytest.fixture(autouse=True)
