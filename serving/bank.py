@@ -73,6 +73,16 @@ class SlotBank:
         self._retained = frozenset(digests[: self._slots - 1])
 
     @property
+    def max_bytes(self) -> int:
+        """Of all slots."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the slots that hold a concept."""
+        return self.max_bytes // self._slots * len(self._slot_of)
+
+    @property
     def resident(self) -> tuple[str, ...]:
         """Digests of the concepts in slots now."""
         return tuple(self._slot_of.copy())

@@ -13,6 +13,9 @@ from serving.seal import Seal
 TENSOR = "caller"
 """Input of the ensemble that carries a caller; a client that sends it by itself is refused at the door."""
 
+CANARY_CALL = "canary"
+"""`Caller.call` of the supervisor's own requests; the front door's are hexadecimal numbers."""
+
 
 @dataclass(frozen=True)
 class Caller:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.caller import TENSOR, Caller
+from serving.caller import CANARY_CALL, TENSOR, Caller
 from serving.front.refusal import is_answer
 from serving.front.upstream import control_request
 from serving.front.wire import PUBLIC_MODELS, SERVICE
@@ -22,7 +22,7 @@ from serving.stages.names import CONTROL, LOOP_REPORT
 
 logger = logging.getLogger("vico.serving")
 
-CALLER = Caller("canary", "canary", (), "canary")
+CALLER = Caller("canary", "canary", (), CANARY_CALL)
 _OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 _ASK_SECONDS = 2.0
 _PRIORITY = 9

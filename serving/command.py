@@ -28,7 +28,6 @@ def server_command(
     models: Path,
     backends: Path,
     private: Private,
-    metrics_host: str,
     metrics_port: int,
     region_prefix: str,
     verbose: bool,
@@ -39,8 +38,7 @@ def server_command(
         models: the Triton model repository, never changed while the server runs.
         backends: folder with the Python backend.
         private: the way to it, for the front door and the supervisor only.
-        metrics_host: where its metrics answer, to everybody.
-        metrics_port: the same.
+        metrics_port: where its own metrics answer, to this machine: `serving.telemetry.endpoint` passes them on.
         region_prefix: of the names of its shared memory, by which leftovers are known.
         verbose: informational log lines too.
     """
@@ -60,7 +58,7 @@ def server_command(
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
         "--allow-http=false",
         *private.options,
-        f"--metrics-address={metrics_host}",
+        f"--metrics-address={HOST}",
         f"--metrics-port={metrics_port}",
         f"--log-info={'true' if verbose else 'false'}",
     ]

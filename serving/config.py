@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from serving.errors import LaunchError
 from serving.scheduling import Batching
+from serving.telemetry.config import TelemetryConfig
 
 VARIABLE = "VICO_SERVING"
 MIB = 2**20
@@ -57,6 +58,8 @@ class ServingConfig:
     """Public key that every package must be signed with; None = unsigned ones are taken."""
     lookahead: int = 8
     """Timesteps of reference features computed in one batch ahead of the loop."""
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    """What of all this is told, and how."""
 
     @property
     def progress_socket(self) -> Path:
@@ -82,6 +85,7 @@ class ServingConfig:
             fields[name] = Path(fields[name])
         fields["registry"] = registry_place(fields["registry"])
         fields["signature_key"] = fields["signature_key"] and Path(fields["signature_key"])
+        fields["telemetry"] = TelemetryConfig(**fields["telemetry"])
         return ServingConfig(**fields)
 
     def launched(self, store: Path, secret: str) -> ServingConfig:

@@ -12,6 +12,7 @@ import numpy as np
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.stages.stage import DeferredStage, Pending
+from serving.telemetry.stage import Handling, StageTelemetry
 from serving.triton_adapter import PbUtils, TritonAdapter, open_stage
 
 logger = logging.getLogger("vico.serving")
@@ -23,10 +24,11 @@ class DeferredAdapter(TritonAdapter):
     Args:
         pb_utils: the stub's module.
         stage: what to run.
+        telemetry: as in `TritonAdapter`.
     """
 
-    def __init__(self, pb_utils: PbUtils, stage: DeferredStage) -> None:
-        super().__init__(pb_utils, stage)
+    def __init__(self, pb_utils: PbUtils, stage: DeferredStage, telemetry: StageTelemetry | None = None) -> None:
+        super().__init__(pb_utils, stage, telemetry)
         self._pb = pb_utils
         self._deferred = stage
         # sending waits for Triton: never in the thread of the stage
@@ -39,7 +41,7 @@ class DeferredAdapter(TritonAdapter):
         Raises:
             TritonModelException: it cannot be opened; the launcher shows the text.
         """
-        return DeferredAdapter(pb_utils, open_stage(pb_utils, opener))
+        return DeferredAdapter(pb_utils, *open_stage(pb_utils, opener))
 
     def begin(self, requests: Sequence[Any]) -> None:
         """Hand the requests over and return. Never raises; every request is answered exactly once."""
@@ -53,17 +55,19 @@ class DeferredAdapter(TritonAdapter):
 
     def _begin(self, request: Any) -> None:
         sender = request.get_response_sender()
+        handling = self._responses.begin(request)
         try:
             # copies: Triton may take the request's memory back
             inputs = {tensor.name(): np.array(tensor.as_numpy()) for tensor in request.inputs()}
-            pending = self._deferred.begin(inputs, Deadline.after(request.timeout()))
+            with handling.running():
+                pending = self._deferred.begin(inputs, Deadline.after(request.timeout()))
         except Exception as error:  # noqa: BLE001 - it is this request's alone
-            self._send(sender, self._responses.failure(request, error))
+            self._send(sender, self._responses.failure(handling, error))
         else:
-            pending.future.add_done_callback(lambda _: self._sending.submit(self._finish, request, sender, pending))
+            pending.future.add_done_callback(lambda _: self._sending.submit(self._finish, handling, sender, pending))
 
-    def _finish(self, request: Any, sender: Any, pending: Pending) -> None:
-        self._send(sender, self._responses.of(request, pending.outputs))
+    def _finish(self, handling: Handling, sender: Any, pending: Pending) -> None:
+        self._send(sender, self._responses.of(handling, pending.outputs))
 
     def _send(self, sender: Any, response: Any) -> None:
         try:

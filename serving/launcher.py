@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 
-from serving.command import EXIT_TIMEOUT_SECONDS, HOST, free_port, server_command
+from serving.command import EXIT_TIMEOUT_SECONDS, free_port, server_command
 from serving.config import ServingConfig
 from serving.errors import LaunchError
 from serving.health import models_ready
@@ -21,6 +21,7 @@ from serving.leftovers import region_prefix as prefix_of
 from serving.preflight import check_folders
 from serving.private import Private
 from serving.reload import reload_stage
+from serving.telemetry.folder import environment
 from serving.triton_log import TritonLog
 
 _LIBC = ctypes.CDLL(None)
@@ -34,18 +35,15 @@ class Server:
 
     Args:
         config: folders and bounds; `store` and `secret` are set by the launcher.
-        metrics_port: 0 = any free one.
+        metrics_port: of Triton's own metrics, on the loopback; 0 = any free one.
         verbose: pass on all of Triton's log.
-        metrics_host: where the metrics answer, to everybody.
 
     Raises:
         LaunchError: what it needs is not there.
         GraphSetError: the graph set is absent or malformed.
     """
 
-    def __init__(
-        self, config: ServingConfig, metrics_port: int = 8002, verbose: bool = False, metrics_host: str = HOST
-    ) -> None:
+    def __init__(self, config: ServingConfig, metrics_port: int = 0, verbose: bool = False) -> None:
         self._models = check_folders(config)
         # else the stages write their bytecode as they start, which to Triton is a change of every model: reloading one
         # would reload them all, the loop with its pictures among them
@@ -58,12 +56,17 @@ class Server:
             self.private = Private.in_folder(self._folder)
             self.metrics_port = metrics_port or free_port()
             self.config = config.launched(self._folder / "concepts", secrets.token_hex(32))
-            self._environment = server_environment(installation, self._folder / "lib") | self.config.to_env()
+            self.metrics_folder = self._folder / "metrics"
+            self._environment = {
+                **server_environment(installation, self._folder / "lib"),
+                **self.config.to_env(),
+                **environment(self.metrics_folder),
+            }
             backends = make_backend_folder(installation, self._folder / "backends")
             models = self.config.graphs / "models"
             prefix = prefix_of(os.getpid())
             self._command = server_command(
-                installation, models, backends, self.private, metrics_host, self.metrics_port, prefix, verbose
+                installation, models, backends, self.private, self.metrics_port, prefix, verbose
             )
         except BaseException:
             self.close()
@@ -103,7 +106,7 @@ class Server:
             preexec_fn=_die_with_parent,
         )
         assert self._process.stdout is not None
-        self._log = TritonLog(self._process.stdout, self._verbose)
+        self._log = TritonLog(self._process.stdout, self._verbose, self.config.telemetry.log_format)
         deadline = time.monotonic() + timeout_seconds
         while not self.ready():
             self.require_alive()

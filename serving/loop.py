@@ -61,6 +61,13 @@ class EngineLoop:
         return self._conductor.admission.pictures
 
     @property
+    def occupancy(self) -> tuple[int, int]:
+        """Pictures in the running batch, and those that wait for it; from any thread."""
+        with self._wake:
+            running = len(self.engine.running)
+            return running, self._conductor.admission.pictures - running
+
+    @property
     def use(self) -> LoopUse:
         """The counters now; from any thread."""
         with self._wake:

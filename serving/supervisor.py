@@ -19,10 +19,12 @@ from serving.launcher import Server
 from serving.processes import Watch, kill, stage_processes
 from serving.seal import Seal
 from serving.stages.names import DECODER, LOOP, STREAMS
+from serving.telemetry.catalogue import FRONT, TRITON
+from serving.telemetry.instruments import Instruments
+from serving.telemetry.supervision import SupervisorMetrics
 
 logger = logging.getLogger("vico.serving")
 
-TRITON = "tritonserver"
 _AFTER_THE_LOOP = frozenset({LOOP, DECODER})
 """Every call under way is in one of these or on its way there: it is lost with them."""
 
@@ -57,13 +59,23 @@ class Supervisor:
         server: not yet started.
         front: where to listen, and for whom.
         canary_side: of the canary's picture, in pixels.
+        patience: how long it waits for what.
+        metrics: is told whether calls are let in, and what was started anew.
 
     Raises:
         LaunchError: the front door cannot listen, or the server does not start.
     """
 
-    def __init__(self, server: Server, front: FrontConfig, canary_side: int, patience: Patience) -> None:
+    def __init__(
+        self,
+        server: Server,
+        front: FrontConfig,
+        canary_side: int,
+        patience: Patience,
+        metrics: SupervisorMetrics | None = None,
+    ) -> None:
         self._server = server
+        self._metrics = metrics or SupervisorMetrics(Instruments())
         self._side = canary_side
         self._patience = patience
         self._watch = Watch({})
@@ -121,6 +133,7 @@ class Supervisor:
         # a frozen process that goes on later can take the server with it
         kill(self._watch.processes[stage])
         self._reloaded = True
+        self._metrics.restarted(stage)
         return self._server.reload(stage)
 
     def _restart(self) -> None:
@@ -129,6 +142,7 @@ class Supervisor:
             self._restarts = 0
         while True:
             self._server.kill()
+            self._metrics.restarted(TRITON)
             time.sleep(self._patience.backoff(self._restarts))
             self._restarts += 1
             try:
@@ -157,6 +171,7 @@ class Supervisor:
         if verdict is Verdict.WAITING:
             return
         self._next_canary = time.monotonic() + self._patience.canary_every_seconds
+        self._metrics.canary(verdict is Verdict.WELL)
         if verdict is Verdict.WELL:
             if not self._serving:
                 self._admit()
@@ -170,6 +185,7 @@ class Supervisor:
 
     def _replace_front(self) -> None:
         logger.error("broken: the front door (ended)")
+        self._metrics.restarted(FRONT)
         self._canary.cancel_all()
         self.front = FrontProcess(self.front.config)
         if self._serving:
@@ -179,11 +195,13 @@ class Supervisor:
         if not self.front.serve():
             raise LaunchError("front", "it cannot reach the server", "a look at the log")
         self._serving = True
+        self._metrics.serves(True)
         self._ill = 0
         self._next_canary = time.monotonic() + self._patience.canary_every_seconds
 
     def _refuse(self, drop: bool, drop_streams: bool = False) -> None:
         self._serving = False
+        self._metrics.serves(False)
         self.front.refuse(drop, drop_streams)
 
     def _new_canary(self) -> Canary:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.errors import Status, WireError, internal, status_of, to_wire
 from serving.fields import RawArray
 from serving.stages.stage import Stage
+from serving.telemetry.folder import reserve
+from serving.telemetry.logs import configure_logs
+from serving.telemetry.stage import Handling, StageTelemetry
+from serving.telemetry.traces import open_traces
 from vico.errors import VicoError
 
 logger = logging.getLogger("vico.serving")
@@ -20,42 +22,58 @@ logger = logging.getLogger("vico.serving")
 NESTED = "nested"
 """Request parameter of a call by another of our models."""
 
-S = TypeVar("S")
+
+class Named(Protocol):
+    """Any stage."""
+
+    name: str
+
+
+S = TypeVar("S", bound=Named)
 PbUtils = Any
 """The module `triton_python_backend_utils`, which exists only inside Triton's stub."""
 
 
 class Responses:
-    """What Triton is answered.
+    """What Triton is answered, and what is told of it.
 
     Args:
         pb_utils: the stub's module.
-        name: of the stage, for the log.
+        telemetry: of the stage.
     """
 
-    def __init__(self, pb_utils: PbUtils, name: str) -> None:
+    def __init__(self, pb_utils: PbUtils, telemetry: StageTelemetry) -> None:
         self._pb = pb_utils
-        self._name = name
+        self._telemetry = telemetry
 
-    def of(self, request: Any, work: Callable[[], Mapping[str, RawArray]]) -> Any:
+    def begin(self, request: Any) -> Handling:
+        """A request has come; it must be ended by `of`, `failure` or itself."""
+        return self._telemetry.begin(request)
+
+    def of(self, handling: Handling, work: Callable[[], Mapping[str, RawArray]]) -> Any:
         """The response with what `work` returns or raises."""
-        try:
-            return self.success(work())
-        except Exception as error:  # noqa: BLE001 - the last line of defence: else Triton sends clients the traceback
-            return self.failure(request, error)
+        with handling.running():
+            try:
+                response = self.success(work())
+            except Exception as error:  # noqa: BLE001 - the last line of defence: else Triton sends clients the traceback
+                return self.failure(handling, error)
+            handling.end(None)
+            return response
 
     def success(self, outputs: Mapping[str, RawArray]) -> Any:
         """The response with these tensors."""
         tensors = [self._pb.Tensor(name, array) for name, array in outputs.items()]
         return self._pb.InferenceResponse(output_tensors=tensors)
 
-    def failure(self, request: Any, error: Exception) -> Any:
+    def failure(self, handling: Handling, error: Exception) -> Any:
         """The response that tells why there are no pictures."""
+        handling.end(error)
         if isinstance(error, VicoError) and status_of(error) is not Status.INTERNAL:
-            return self._refusal(to_wire(error, always_tagged=NESTED in json.loads(request.parameters() or "{}")))
+            return self._refusal(to_wire(error, always_tagged=NESTED in handling.parameters))
         # our own mistake: the log has the traceback, the client a number to quote
-        request_id = request.request_id()[:64] or secrets.token_hex(8)
-        logger.error("stage %s failed, request %r", self._name, request_id, exc_info=error)
+        request_id = handling.notes.request_id
+        with handling.running():
+            logger.error("stage %s failed, request %r", self._telemetry.stage, request_id, exc_info=error)
         return self._refusal(internal(request_id))
 
     def _refusal(self, error: WireError) -> Any:
@@ -69,10 +87,11 @@ class TritonAdapter:
     Args:
         pb_utils: the stub's module.
         stage: what to run.
+        telemetry: takes what there is to tell; None = it is told to nobody.
     """
 
-    def __init__(self, pb_utils: PbUtils, stage: Stage) -> None:
-        self._responses = Responses(pb_utils, stage.name)
+    def __init__(self, pb_utils: PbUtils, stage: Stage, telemetry: StageTelemetry | None = None) -> None:
+        self._responses = Responses(pb_utils, telemetry or StageTelemetry(stage.name))
         self._stage = stage
 
     @staticmethod
@@ -82,25 +101,36 @@ class TritonAdapter:
         Raises:
             TritonModelException: it cannot be opened; the launcher shows the text.
         """
-        return TritonAdapter(pb_utils, open_stage(pb_utils, opener))
+        return TritonAdapter(pb_utils, *open_stage(pb_utils, opener))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """A response for every request, in order. Never raises: one bad request must not fail its batch-mates."""
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
-        return self._responses.of(request, lambda: self._stage(_inputs(request), Deadline.after(request.timeout())))
+        handling = self._responses.begin(request)
+
+        def work() -> Mapping[str, RawArray]:
+            inputs = _inputs(request)
+            handling.reads(inputs)
+            return self._stage(inputs, Deadline.after(request.timeout()))
+
+        return self._responses.of(handling, work)
 
 
-def open_stage(pb_utils: PbUtils, opener: Callable[[ServingConfig], S]) -> S:
+def open_stage(pb_utils: PbUtils, opener: Callable[[ServingConfig], S]) -> tuple[S, StageTelemetry]:
     """Open a stage in a fresh serving process.
 
     Raises:
         TritonModelException: it cannot be opened; the launcher shows the text.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
-        return opener(ServingConfig.from_env())
+        config = ServingConfig.from_env()
+        configure_logs(config.telemetry)
+        stage = opener(config)
+        telemetry = StageTelemetry(stage.name, config.telemetry.log_prompts, open_traces())
+        reserve()
+        return stage, telemetry
     except VicoError as error:
         raise pb_utils.TritonModelException(str(error)) from error
 

@@ -102,6 +102,16 @@ class ConceptStore:
             if package.size_bytes <= self._host.room_bytes:
                 self._host.put(digest, package)
 
+    @property
+    def host_bytes(self) -> int:
+        """Packages in host memory."""
+        return self._host.size_bytes
+
+    @property
+    def max_host_bytes(self) -> int:
+        """The bound on them."""
+        return self._host.max_bytes
+
     def held(self) -> tuple[str, ...]:
         """Digests in host memory."""
         return tuple(sorted(self._host.keys()))

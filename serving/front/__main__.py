@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,12 +14,15 @@ from typing import Any
 
 from serving.front.config import FrontConfig
 from serving.front.door import Door, run_until
+from serving.front.visit import FrontTelemetry
+from serving.telemetry.folder import reserve
+from serving.telemetry.logs import configure_logs
+from serving.telemetry.traces import open_traces
 from vico.errors import VicoError
 
 
 def main() -> int:
     """Exit status: 0 = drained."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):  # the supervisor decides: it drains before it stops
         signal.signal(number, signal.SIG_IGN)
     return asyncio.run(_serve())
@@ -30,7 +32,10 @@ async def _serve() -> int:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     try:
-        door = Door(FrontConfig.from_json(await reader.readline()))
+        config = FrontConfig.from_json(await reader.readline())
+        configure_logs(config.telemetry)
+        door = Door(config, FrontTelemetry(open_traces()))
+        reserve()
         _tell(f"listening {await door.start()}")
     except VicoError as error:
         _tell(f"refused {json.dumps([error.field, error.problem, error.accepted])}")

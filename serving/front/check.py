@@ -16,6 +16,7 @@ from serving.caller import TENSOR
 from serving.front.refusal import Refused, invalid
 from serving.front.wire import ModelSpec, TensorSpec
 from serving.request import MAX_REFERENCE_BYTES
+from serving.telemetry.traces import TRACEPARENT
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 MAX_TIMEOUT_MICROSECONDS = 24 * 3600 * 1_000_000
@@ -55,7 +56,9 @@ def require_public(name: str, version: str, models: Mapping[str, ModelSpec]) -> 
     return models[name]
 
 
-def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseconds: int) -> bytes:
+def clean(
+    request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseconds: int, traceparent: str = ""
+) -> bytes:
     """The message for Triton: known inputs and outputs, a valid id, the deadline, the sealed caller, nothing else.
 
     Args:
@@ -63,12 +66,15 @@ def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseco
         spec: of the model that it names.
         sealed_caller: of `serving.caller`.
         timeout_microseconds: left of the gRPC deadline; 0 = none.
+        traceparent: of the front door's own span; "" = there is none.
 
     Raises:
         Refused: names the field, what is wrong with it, and what is accepted.
     """
     fresh = pb.ModelInferRequest(model_name=request.model_name, id=request_id(request.id))
     _copy_parameters(request, fresh, timeout_microseconds)
+    if traceparent:
+        fresh.parameters[TRACEPARENT].string_param = traceparent
     _copy_inputs(request, fresh, spec)
     for output in request.outputs:
         if output.name not in spec.outputs:

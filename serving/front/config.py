@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from serving.private import Private
+from serving.telemetry.config import TelemetryConfig
 
 MIB = 2**20
 
@@ -56,6 +57,9 @@ class FrontConfig:
     keys: str | None = None
     """The file of hashed API keys; None = no key is asked for."""
     limits: Limits = field(default_factory=Limits)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    metrics_folder: str = ""
+    """Where it counts for Prometheus; "" = in its own memory alone."""
 
     def to_json(self) -> str:
         """One line."""
@@ -67,6 +71,7 @@ class FrontConfig:
         fields = json.loads(text)
         fields["private"] = Private(**fields["private"])
         fields["limits"] = Limits(**fields["limits"])
+        fields["telemetry"] = TelemetryConfig(**fields["telemetry"])
         fields["tls"] = TLSFiles(**fields["tls"]) if fields["tls"] else None
         return FrontConfig(**fields)
 

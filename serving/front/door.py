@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -27,8 +27,10 @@ from serving.front.refusal import Refused, invalid, translated
 from serving.front.server_options import server_options
 from serving.front.tls import server_credentials
 from serving.front.upstream import Metadata, Upstream
+from serving.front.visit import FrontTelemetry, Visit
 from serving.front.wire import HEALTH, PUBLIC_MODELS, SERVER_NAME, SERVICE, STREAM_MODEL, ModelSpec
 from serving.seal import Seal
+from serving.telemetry.traces import NO_TRACES, TRACEPARENT
 
 logger = logging.getLogger("vico.front")
 
@@ -39,7 +41,7 @@ _TRACE_FORMS = {
 _YES = b"\x08\x01"
 """`{bool = 1}`: live, ready."""
 
-Answer = Callable[[bytes, Any, Key], Awaitable[bytes]]
+Answer = Callable[[bytes, Any, Visit], Awaitable[bytes]]
 
 
 class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -47,13 +49,15 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     Args:
         config: where to listen, where Triton is, who may come in.
+        telemetry: takes what there is to tell; None = it is told to nobody.
 
     Raises:
         LaunchError: keys or certificates are absent or malformed.
     """
 
-    def __init__(self, config: FrontConfig) -> None:
+    def __init__(self, config: FrontConfig, telemetry: FrontTelemetry | None = None) -> None:
         self._config = config
+        self._telemetry = telemetry or FrontTelemetry()
         self._seal = Seal(config.seal_secret)
         self._keys = KeyFile(config.keys_file) if config.keys_file else None
         self._server: Any = None
@@ -127,26 +131,28 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
                 raise Refused(grpc.StatusCode.PERMISSION_DENIED, "method", "closed", allowed)
             key = identify(metadata, self._keys)
         except Refused as refused:
+            self._telemetry.turned_away(refused.status)
             return _refusing(refused)
         if method in self._answers:
-            return grpc.unary_unary_rpc_method_handler(_guarded(self._answers[method], key))
+            answer = self._unary(self._answers[method], key, method.removeprefix(SERVICE))
+            return grpc.unary_unary_rpc_method_handler(answer)
         return grpc.stream_stream_rpc_method_handler(self._stream(key))
 
-    async def _live(self, _message: bytes, _context: Any, _key: Key) -> bytes:
+    async def _live(self, _message: bytes, _context: Any, _visit: Visit) -> bytes:
         return _YES
 
-    async def _ready(self, _message: bytes, _context: Any, _key: Key) -> bytes:
+    async def _ready(self, _message: bytes, _context: Any, _visit: Visit) -> bytes:
         return _YES if self.gate.open else b""
 
-    async def _server_metadata(self, _message: bytes, _context: Any, _key: Key) -> bytes:
+    async def _server_metadata(self, _message: bytes, _context: Any, _visit: Visit) -> bytes:
         answer: bytes = pb.ServerMetadataResponse(name=SERVER_NAME, version=version("vico")).SerializeToString()
         return answer
 
-    async def _model_ready(self, message: bytes, _context: Any, _key: Key) -> bytes:
+    async def _model_ready(self, message: bytes, _context: Any, _visit: Visit) -> bytes:
         self._asked(pb.ModelReadyRequest, message)
         return _YES if self.gate.open else b""
 
-    async def _model_metadata(self, message: bytes, _context: Any, _key: Key) -> bytes:
+    async def _model_metadata(self, message: bytes, _context: Any, _visit: Visit) -> bytes:
         return self._asked(pb.ModelMetadataRequest, message).metadata
 
     def _asked(self, kind: Any, message: bytes) -> ModelSpec:
@@ -161,59 +167,83 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         """Before Triton has come up once, the first public model stands for all."""
         return self.upstream.models or {PUBLIC_MODELS[0]: ModelSpec({}, frozenset(), b"")}
 
-    async def _infer(self, message: bytes, context: Any, key: Key) -> bytes:
-        with self.gate.call(key):
-            return await self.upstream.infer(*self._passed_on(message, context, key, unary=True))
+    async def _infer(self, message: bytes, context: Any, visit: Visit) -> bytes:
+        with self.gate.call(visit.key):
+            passed_on = self._passed_on(self._wanted(message, context, visit), context, visit, unary=True)
+            with visit.behind():
+                return await self.upstream.infer(*passed_on)
+
+    def _unary(self, answer: Answer, key: Key, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def serve(message: bytes, context: Any) -> bytes:
+            with self._visit(key, method) as visit:
+                try:
+                    content = await answer(message, context, visit)
+                except Exception as error:
+                    await _abort(context, error, visit)
+                    raise AssertionError from error
+                visit.status = grpc.StatusCode.OK
+                return content
+
+        return serve
+
+    def _visit(self, key: Key, method: str) -> AbstractContextManager[Visit]:
+        """Questions about the server are not counted."""
+        asks = method in ("ModelInfer", "ModelStreamInfer")
+        return self._telemetry.visit(key, method) if asks else nullcontext(Visit(NO_TRACES, key, method))
 
     def _stream(self, key: Key) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         async def serve(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             """One request after the other: each has its own place, name and end."""
             async for message in messages:
-                try:
-                    with self.gate.call(key):
-                        answers = self.upstream.stream(*self._passed_on(message, context, key))
-                        async with aclosing(latest(answers)) as current:
-                            async for answer in current:
-                                yield _cleaned(answer)
-                except Exception as error:  # noqa: BLE001 - the last line of defence: gRPC would tell the client
-                    await _abort(context, error, message)
+                with self._visit(key, "ModelStreamInfer") as visit:
+                    try:
+                        with self.gate.call(key):
+                            request = self._wanted(message, context, visit)
+                            answers = self.upstream.stream(*self._passed_on(request, context, visit))
+                            async with aclosing(latest(answers)) as current:
+                                async for answer in current:
+                                    yield _cleaned(answer)
+                        visit.status = grpc.StatusCode.OK
+                    except Exception as error:  # noqa: BLE001 - the last line of defence: gRPC would tell the client
+                        await _abort(context, error, visit)
 
         return serve
 
+    def _wanted(self, message: bytes, context: Any, visit: Visit) -> Any:
+        """The `ModelInferRequest`, whose id is fit for logs from here on."""
+        request = parse(message, self._models)
+        request.id = request_id(request.id)
+        headers = dict(_traces(context.invocation_metadata() or ()))
+        visit.is_of(request.id, request.model_name, headers.get(TRACEPARENT, ""))
+        return request
+
     def _passed_on(
-        self, message: bytes, context: Any, key: Key, *, unary: bool = False
+        self, request: Any, context: Any, visit: Visit, *, unary: bool = False
     ) -> tuple[bytes, str, float | None, Metadata]:
         """What goes on to Triton of a `ModelInferRequest`: message, the call's name, seconds, metadata."""
-        request = parse(message, self._models)
         if unary and request.model_name == STREAM_MODEL:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, "method", "one answer to a stream", "ModelStreamInfer")
-        call, seconds = secrets.token_hex(16), context.time_remaining()
+        call, seconds, key = secrets.token_hex(16), context.time_remaining(), visit.key
         caller = Caller(key.client, key.tenant, key.concepts, call)
         left = max(1, int(seconds * 1e6)) if seconds is not None else 0
         spec = self._models[request.model_name]
-        body = clean(request, spec, caller.sealed(self._seal), min(left, 2**62))
+        body = clean(request, spec, caller.sealed(self._seal), min(left, 2**62), visit.span.traceparent)
         return body, call, seconds, _traces(context.invocation_metadata() or ())
 
 
-def _guarded(answer: Answer, key: Key) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    async def guarded(message: bytes, context: Any) -> bytes:
-        try:
-            return await answer(message, context, key)
-        except Exception as error:
-            await _abort(context, error, message)
-            raise AssertionError from error
-
-    return guarded
+async def _abort(context: Any, error: Exception, visit: Visit) -> None:
+    visit.status, line = _answer_to(error, visit.request_id or request_id(""))
+    await context.abort(visit.status, line)
 
 
-async def _abort(context: Any, error: Exception, message: bytes) -> None:
+def _answer_to(error: Exception, name: str) -> tuple[grpc.StatusCode, str]:
+    """Status and line for the client."""
     if isinstance(error, Refused):
-        await context.abort(error.status, error.line)
-    name = _request_id(message)
+        return error.status, error.line
     if isinstance(error, grpc.RpcError):
-        await context.abort(*translated(error, name))
+        return translated(error, name)
     logger.error("request %r failed in the front door", name, exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, internal(name).message)
+    return grpc.StatusCode.INTERNAL, internal(name).message
 
 
 def _refusing(refused: Refused) -> Any:
@@ -236,13 +266,6 @@ def _cleaned(answer: bytes) -> bytes:
     line = translated(error, response.infer_response.id)[1]
     cleaned: bytes = pb.ModelStreamInferResponse(error_message=line).SerializeToString()
     return cleaned
-
-
-def _request_id(message: bytes) -> str:
-    try:
-        return request_id(pb.ModelInferRequest.FromString(message).id)
-    except DecodeError:
-        return request_id("")
 
 
 def _traces(metadata: Any) -> Metadata:

@@ -15,6 +15,7 @@ from typing import IO
 from serving.errors import LaunchError
 from serving.front.config import FrontConfig
 from serving.processes import state_of
+from serving.telemetry.folder import environment
 
 _SECONDS = 30.0
 """For an answer in a line."""
@@ -34,7 +35,7 @@ class FrontProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "serving.front"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | _metrics(config),
             # Ctrl-C reaches the supervisor alone
             start_new_session=True,
         )  # fmt: skip
@@ -97,6 +98,10 @@ class FrontProcess:
             return self._lines.get(timeout=_SECONDS)
         except queue.Empty:
             return ""
+
+
+def _metrics(config: FrontConfig) -> dict[str, str]:
+    return environment(Path(config.metrics_folder)) if config.metrics_folder else {}
 
 
 def _read(stream: IO[str], lines: queue.Queue[str]) -> None:

@@ -16,6 +16,9 @@ from serving.request import REFERENCE_IMAGE, GenerateRequest
 from serving.runner import Runner, open_runner
 from serving.seal import Seal
 from serving.stages.stage import NO_DEADLINE, request_of, text_tensor
+from serving.telemetry.instruments import Instruments
+from serving.telemetry.loop import HostCacheState
+from serving.telemetry.sampler import Sampler
 from vico.concept import GraphSet, read_graphset
 
 
@@ -55,4 +58,5 @@ def open_image_encoder(config: ServingConfig) -> ImageEncoderStage:
     graphset = read_graphset(config.graphs)
     store = ConceptStore(config.store, config.host_bytes // 4)
     Keeper("image_encoder", store).start()
+    Sampler([HostCacheState(Instruments(fixed={"stage": "image_encoder"}), store)]).start()
     return ImageEncoderStage(graphset, open_runner(config, graphset, "vae_encoder"), store, Seal(config.secret))

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serving.caller import CANARY_CALL
 from serving.deadline import Deadline
 from serving.errors import InvalidField
 from serving.fields import RawArray, RawFields
 from serving.report import StageReport
 from serving.request import GenerateRequest
 from serving.seal import Seal
+from serving.telemetry.notes import note, note_routine, note_texts
 
 NO_DEADLINE = Deadline()
 
@@ -83,7 +85,17 @@ def request_of(inputs: RawFields, seal: Seal) -> GenerateRequest:
     Raises:
         InvalidField: a client called the stage by itself.
     """
-    return GenerateRequest.from_json(seal.open(inputs["request"][0]))
+    request = GenerateRequest.from_json(seal.open(inputs["request"][0]))
+    note_request(request)
+    return request
+
+
+def note_request(request: GenerateRequest) -> None:
+    """What log and trace may know of a request, and what they must not."""
+    note(concept=request.concept, images=request.num_images)
+    note_texts(request.prompt, request.negative_prompt)
+    if request.call == CANARY_CALL:
+        note_routine()
 
 
 def require_shape(name: str, array: RawArray, shape: Sequence[int | None]) -> None:

@@ -25,7 +25,7 @@ from serving.report import Notice, StageReport, Stopwatch
 from serving.request import REFERENCE_IMAGE, parse_request
 from serving.runner import Feeds, Runner, open_runner
 from serving.seal import Seal
-from serving.stages.stage import NO_DEADLINE, bytes_tensor, text_tensor
+from serving.stages.stage import NO_DEADLINE, bytes_tensor, note_request, text_tensor
 from vico.concept import GraphSet, TokenizedPrompt, read_graphset, reference_prompt, tokenize_prompt
 
 FloatArray = npt.NDArray[np.float32]
@@ -86,6 +86,7 @@ class TextEncoderStage:
             if head.token_only:
                 # without strength every later stage takes the concept for its word alone
                 request = replace(request, image_guidance=0.0)
+        note_request(request)
         negative = tokenize_prompt(request.negative_prompt, self._ids, self._graphset.tokenizer)
         positive = self._tokenized(request.prompt, head)
         warnings = (resolved.warnings if resolved else ()) + _truncations(negative, positive)

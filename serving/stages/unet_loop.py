@@ -26,11 +26,15 @@ from serving.report import StageReport, Stopwatch
 from serving.request import GenerateRequest
 from serving.runner import KeepsInputs, open_runner
 from serving.seal import Seal
-from serving.stages.names import CONTROL
+from serving.stages.names import CONTROL, LOOP
 from serving.stages.stage import NO_DEADLINE, Pending, request_of, require_shape, text_tensor
 from serving.streaming.post import Post
 from serving.streaming.preview import PreviewMap
 from serving.streaming.progress import Watch
+from serving.telemetry.instruments import Instruments
+from serving.telemetry.loop import HostCacheState, LoopMetrics, LoopState
+from serving.telemetry.notes import Phase, note, note_phases, note_routine
+from serving.telemetry.sampler import Sampler
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import PRESETS, initial_noise, make_plan
 
@@ -90,6 +94,7 @@ class UnetLoopStage:
 
     def _control(self, inputs: RawFields) -> Pending:
         """Do what the text asks, and tell how far the loop is: `{"steps": n, "pictures": n}` in the report's place."""
+        note_routine()
         asked = json.loads(self._seal.of(CONTROL).open(inputs[CONTROL][0]))
         if asked.get("all"):
             self._calls.cancel_all()
@@ -103,7 +108,10 @@ class UnetLoopStage:
         return Pending(done, lambda: {"unet_loop_report": told})
 
     def _outputs(self, outcome: Outcome, watch: Stopwatch) -> dict[str, RawArray]:
-        report = StageReport(self.name, watch.seconds, batch=asdict(outcome.use))
+        use = outcome.use
+        note(queue_seconds=round(use.queue_seconds, 6), steps=use.steps, lanes=use.lanes)
+        note_phases(Phase("queue", 0.0, use.queue_seconds), Phase("steps", use.queue_seconds, use.seconds))
+        report = StageReport(self.name, watch.seconds, batch=asdict(use))
         latent = np.stack(outcome.latents).astype(np.float32, copy=False)
         return {"latent": latent, "unet_loop_report": text_tensor(report.to_json())}
 
@@ -169,6 +177,8 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
         executor=ThreadPoolExecutor(PACKAGE_READERS, "packages"),
         ahead=FeatureWorker(references, config.lookahead, rows),
     )
-    loop = EngineLoop(engine, config.max_queue, config.max_client_queue)
+    make = Instruments(fixed={"stage": LOOP})
+    loop = EngineLoop(engine, config.max_queue, config.max_client_queue, (LoopMetrics(make),))
+    Sampler([LoopState(make, loop, bank), HostCacheState(make, store)]).start()
     post = Post(config.progress_socket, PreviewMap(graphset.preview_map))
     return UnetLoopStage(graphset, loop, Seal(config.secret), post)

@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serving.front.config import FrontConfig
 from serving.front.door import Door
+from serving.front.visit import FrontTelemetry
 from serving.front.wire import SERVICE
 from serving.private import Private
 from serving.seal import Seal
@@ -85,7 +86,7 @@ class FakeTriton(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 @asynccontextmanager
 async def served(
-    folder: Path, infer: Infer = answers_at_once, **options: Any
+    folder: Path, infer: Infer = answers_at_once, telemetry: FrontTelemetry | None = None, **options: Any
 ) -> AsyncIterator[tuple[Door, FakeTriton, str]]:
     """Door, what is behind it, and its address."""
     private = Private(str(folder / "s"), "secret-of-the-door")
@@ -93,7 +94,7 @@ async def served(
     behind = grpc.aio.server(handlers=[triton])
     behind.add_insecure_port(private.address)
     await behind.start()
-    door = Door(FrontConfig(private, SEAL.secret, **options))
+    door = Door(FrontConfig(private, SEAL.secret, **options), telemetry)
     port = await door.start()
     await door.open()
     try:
