@@ -12,14 +12,16 @@ import typer
 from rich.console import Console
 
 from serving.admin.opening import open_admin
-from serving.admin.secret import read_secret
 from serving.command import HOST
 from serving.config import MIB, ServingConfig, registry_place
 from serving.errors import LaunchError
-from serving.front.config import FrontConfig, TLSFiles
+from serving.front.config import FrontConfig, Limits, TLSFiles
 from serving.front.exposure import require_safe
 from serving.launcher import Server
+from serving.outputs import options as output
+from serving.outputs.config import Answer, OutputsConfig
 from serving.scheduling import Batching
+from serving.secret_file import read_secret
 from serving.supervisor import Patience, Supervisor
 from serving.telemetry.config import LogFormat, TelemetryConfig, resolved_format
 from serving.telemetry.endpoint import MetricsEndpoint
@@ -55,7 +57,11 @@ def serve(
     device: Annotated[Device, typer.Option(help="What the graphs run on.")] = Device.CPU,
     threads: Annotated[int, typer.Option(min=0, help="Threads of one graph; 0 = all cores.")] = 0,
     max_lanes: Annotated[int, typer.Option(min=1, max=64, help="Pictures in the running batch.")] = 8,
+    max_rows: Annotated[
+        int, typer.Option(min=0, max=128, help="Denoiser rows of a step, two for a guided picture; 0 = for all lanes.")
+    ] = 0,
     max_queue: Annotated[int, typer.Option(min=8, help="Pictures that may wait; more are refused.")] = 64,
+    max_client_queue: Annotated[int, typer.Option(min=8, help="The same for one client of --keys.")] = 32,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Concepts resident on the device.")] = 8,
     host_mib: Annotated[int, typer.Option(min=1, help="Concept packages in host memory.")] = 2048,
     reference_mib: Annotated[int, typer.Option(min=1, help="Reference features in host memory.")] = 2048,
@@ -67,6 +73,18 @@ def serve(
         Path | None, typer.Option(help="Secret of the admin service (`vico concepts`); without it there is none.")
     ] = None,
     admin_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port.")] = 8003,
+    safety_checker: output.SafetyChecker = "",
+    safety_answer: output.SafetyAnswer = Answer.BLANK,
+    safety_seconds: output.SafetySeconds = 10,
+    watermark_key_file: output.WatermarkKeyFile = None,
+    watermark_id: output.WatermarkId = 0,
+    provenance_certificate: output.ProvenanceCertificate = None,
+    provenance_key: output.ProvenanceKey = None,
+    provenance_claim: output.ProvenanceClaims = None,
+    connection_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="A connection is renewed after so long, and finds new servers; 0 = never."),
+    ] = 1800,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds to load the graphs.")] = 600,
     grace: Annotated[float, typer.Option(min=0, help="Seconds for requests under way when told to stop.")] = 30,
     verbose: Annotated[bool, typer.Option(help="Pass on all of Triton's log.")] = False,
@@ -78,7 +96,7 @@ def serve(
         str | None, typer.Option(envvar=ENDPOINT, help="URL of an OpenTelemetry collector (OTLP over HTTP) for traces.")
     ] = None,
     batching: Annotated[
-        Batching, typer.Option(hidden=True, help="`request`: a batch is formed once and run to its end.")
+        Batching, typer.Option(help="`request`: a batch is formed once and run to its end, for comparison.")
     ] = "in_flight",
 ) -> None:
     """Serve concepts over gRPC with Triton; ends on SIGTERM or Ctrl-C, when requests under way are done."""
@@ -88,13 +106,20 @@ def serve(
         provider=device.value,
         threads=threads,
         max_lanes=max_lanes,
+        max_rows=max_rows,
         max_queue=max_queue,
+        max_client_queue=max_client_queue,
         batching=batching,
         slots=slots,
         host_bytes=host_mib * MIB,
         reference_bytes=reference_mib * MIB,
         registry_seconds=registry_seconds,
         signature_key=require_signature,
+        outputs=OutputsConfig(
+            output.checker_config(safety_checker, safety_answer, safety_seconds),
+            output.watermark_config(watermark_key_file, watermark_id),
+            output.provenance_config(provenance_certificate, provenance_key, provenance_claim),
+        ),
         telemetry=TelemetryConfig(resolved_format(log_format), log_prompts),
     )
     configure_logs(config.telemetry)
@@ -116,6 +141,7 @@ def serve(
             grpc_port,
             tls,
             key_file,
+            Limits(connection_seconds=connection_seconds),
             telemetry=config.telemetry,
             metrics_folder=str(server.metrics_folder),
         )

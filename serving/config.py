@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import LaunchError
+from serving.outputs.config import OutputsConfig
 from serving.scheduling import Batching
 from serving.telemetry.config import TelemetryConfig
 
@@ -58,6 +59,8 @@ class ServingConfig:
     """Public key that every package must be signed with; None = unsigned ones are taken."""
     lookahead: int = 8
     """Timesteps of reference features computed in one batch ahead of the loop."""
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    """What is done with every picture before a client gets it."""
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     """What of all this is told, and how."""
 
@@ -85,6 +88,7 @@ class ServingConfig:
             fields[name] = Path(fields[name])
         fields["registry"] = registry_place(fields["registry"])
         fields["signature_key"] = fields["signature_key"] and Path(fields["signature_key"])
+        fields["outputs"] = OutputsConfig.from_dict(fields["outputs"])
         fields["telemetry"] = TelemetryConfig(**fields["telemetry"])
         return ServingConfig(**fields)
 
@@ -97,6 +101,7 @@ class ServingConfig:
             registry=registry,
             store=store.resolve(),
             signature_key=self.signature_key and self.signature_key.absolute(),
+            outputs=self.outputs.absolute(),
             secret=secret,
         )
 

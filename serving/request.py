@@ -65,6 +65,8 @@ class GenerateRequest:
     """A request of a greater one goes first."""
     client: str = ""
     """Who asks, as far as the front door knows: clients of one priority get equal shares; "" is one of them."""
+    first_image: int = 0
+    """Index of the first of these pictures among those that the client asked for: a stream has them made in parts."""
     call: str = ""
     """The front door's name for this one call, by which it can be cancelled."""
     progress_every: int = 1

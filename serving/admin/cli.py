@@ -12,10 +12,10 @@ from rich.table import Table
 
 from serving.admin.client import Commander, Direct, Remote
 from serving.admin.concepts import ConceptAdmin
-from serving.admin.secret import read_secret
 from serving.concepts.opening import open_source
 from serving.config import registry_place
 from serving.errors import InvalidField, RegistryUnreachable
+from serving.secret_file import read_secret
 
 UNREACHABLE = 3
 """Exit code: nobody answered. 0: done; 1: refused; 2: not a command."""

@@ -29,6 +29,8 @@ class Limits:
     """Headers of one call."""
     idle_seconds: float = 900.0
     """A connection without calls is closed."""
+    connection_seconds: float = 1800.0
+    """After about so long a client is asked to connect anew, and may find another server; calls go on. 0 = never."""
     keepalive_seconds: float = 20.0
     """A silent peer is asked whether it is there; without an answer for half as long it is gone."""
 

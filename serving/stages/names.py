@@ -6,6 +6,7 @@ CONTROL = "control"
 `{"all": "cancelled"}`, `{"wanted": call}` or `{}`."""
 LOOP_REPORT = "unet_loop_report"
 DECODER = "vae_decoder"
+DECODER_REPORT = "vae_decoder_report"
 EARLIER = ("text_encoder", "image_encoder", LOOP)
 """The stages before the decoder, in their order; each hands on `<stage>_report`."""
 STREAMS = "picture_stream"

@@ -16,18 +16,23 @@ from serving.calls import CallCancelled
 from serving.config import ServingConfig
 from serving.decoding import rows_of_a_run
 from serving.fields import RawArray, RawFields
-from serving.report import StageReport, Stopwatch, build_info
+from serving.outputs.checker import SafetyChecker
+from serving.outputs.previews import PreviewGuard
+from serving.report import Notice, StageReport, Stopwatch, build_info
 from serving.request import GenerateRequest
 from serving.seal import Seal
-from serving.stages.names import CONTROL, DECODER, EARLIER, LOOP_REPORT, STREAMS
+from serving.stages.names import CONTROL, DECODER, DECODER_REPORT, EARLIER, LOOP_REPORT, STREAMS
 from serving.stages.stage import bytes_tensor, report_of, request_of, text_tensor
 from serving.streaming.letter import Letter
 from serving.streaming.letterbox import Letterbox
-from serving.streaming.preview import encode_thumbnail
+from serving.streaming.preview import Thumbnail, encode_thumbnail
 
 Tensors = Mapping[str, RawArray]
 CallStage = Callable[[Tensors, Sequence[str]], dict[str, RawArray]]
 """Another stage, in a process of its own: inputs, and the outputs that are wanted. Raises what it refuses."""
+
+Thumbnails = Sequence[Thumbnail | None]
+"""Of every picture of a request; None before its first step."""
 
 _LOOP_INPUTS = ("context", "reference_context", "placeholder_position", "reference_latent")
 
@@ -52,12 +57,21 @@ class PictureStreamStage:
         letters: from the loop.
         loop: the stage `unet_loop`.
         decoder: the stage `vae_decoder`.
+        guard: what may be seen of previews; None = all.
     """
 
     name = STREAMS
 
-    def __init__(self, seal: Seal, letters: Letterbox, loop: CallStage, decoder: CallStage) -> None:
+    def __init__(
+        self,
+        seal: Seal,
+        letters: Letterbox,
+        loop: CallStage,
+        decoder: CallStage,
+        guard: PreviewGuard | None = None,
+    ) -> None:
         self._seal = seal
+        self._guard = guard or PreviewGuard()
         self._letters = letters
         self._loop = loop
         self._decoder = decoder
@@ -70,7 +84,7 @@ class PictureStreamStage:
         """
         request = request_of(inputs, self._seal)
         request.deadline.check()
-        show = _Show(client)
+        show = _Show(client, lambda thumbnails: self._guard(request, thumbnails))
         with self._reading(request, show), show:
             sealed = self._sealed(replace(request, streamed=True))
             tensors = {"request": sealed} | {name: inputs[name] for name in _LOOP_INPUTS}
@@ -78,13 +92,13 @@ class PictureStreamStage:
         reports = {f"{stage}_report": inputs[f"{stage}_report"] for stage in EARLIER[:2]} | {
             LOOP_REPORT: made[LOOP_REPORT]
         }
-        watch = Stopwatch()
-        for index, image in enumerate(self._images(request, made["latent"], reports)):
+        watch, warnings = Stopwatch(), list[Notice]()
+        for index, image in enumerate(self._images(request, made["latent"], reports, warnings)):
             if client.gone:
                 raise CallCancelled
             event = {"type": "image", "index": index, "images": request.num_images}
             client.send(_response(event | {"height": request.height, "width": request.width}, images=[image]))
-        decoded = StageReport(DECODER, watch.seconds)
+        decoded = StageReport(DECODER, watch.seconds, tuple(warnings))
         info = build_info(request, [*(report_of(reports, stage) for stage in EARLIER), decoded])
         client.send(_response({"type": "end"}, info=[info.encode()]))
 
@@ -95,14 +109,18 @@ class PictureStreamStage:
     def _reading(self, request: GenerateRequest, show: _Show) -> AbstractContextManager[None]:
         return self._letters.reading(request.call, show.letter) if request.progress_every else nullcontext()
 
-    def _images(self, request: GenerateRequest, latent: npt.NDArray[np.float32], reports: Tensors) -> Iterator[bytes]:
+    def _images(
+        self, request: GenerateRequest, latent: npt.NDArray[np.float32], reports: Tensors, warnings: list[Notice]
+    ) -> Iterator[bytes]:
         """The files, decoded together as `vico` decodes them: what runs together may decide a picture's last bit."""
         rows = rows_of_a_run(request.height, request.width)
         for start in range(0, len(latent), rows):
             self._require_wanted(request.call)
             some = latent[start : start + rows]
-            sealed = self._sealed(replace(request, num_images=len(some)))
-            yield from self._decoder({"request": sealed, "latent": some, **reports}, ("images",))["images"]
+            sealed = self._sealed(replace(request, num_images=len(some), first_image=start))
+            done = self._decoder({"request": sealed, "latent": some, **reports}, ("images", DECODER_REPORT))
+            warnings += report_of(done, DECODER).warnings
+            yield from done["images"]
 
     def _require_wanted(self, call: str) -> None:
         """The loop knows whose client has gone; Triton does not say it here."""
@@ -116,8 +134,9 @@ class PictureStreamStage:
 class _Show:
     """Progress on its way to a client. Once it is left nothing more is shown: pictures come after all progress."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, allowed: Callable[[Thumbnails], Thumbnails]) -> None:
         self._client = client
+        self._allowed = allowed
         self._lock = Lock()
         self._over = False
 
@@ -130,7 +149,10 @@ class _Show:
 
     def letter(self, letter: Letter) -> None:
         """One report."""
-        files = [b"" if shown is None else encode_thumbnail(shown) for shown in letter.thumbnails]
+        if self._over:
+            return
+        allowed = self._allowed(letter.thumbnails)
+        files = [b"" if shown is None else encode_thumbnail(shown) for shown in allowed]
         seconds = None if letter.seconds_left is None else round(letter.seconds_left, 3)
         event = {
             "type": "progress",
@@ -156,4 +178,6 @@ def _response(
 
 def open_picture_stream(config: ServingConfig, loop: CallStage, decoder: CallStage) -> PictureStreamStage:
     """The stage of the server of `config`, over the other stages."""
-    return PictureStreamStage(Seal(config.secret), Letterbox(config.progress_socket), loop, decoder)
+    checker = SafetyChecker(config.outputs.checker) if config.outputs.checker else None
+    letters = Letterbox(config.progress_socket)
+    return PictureStreamStage(Seal(config.secret), letters, loop, decoder, PreviewGuard(checker))

@@ -17,9 +17,10 @@ from serving.admin.cli import UNREACHABLE, concepts
 from serving.admin.client import Remote
 from serving.admin.commands import COMMANDS
 from serving.admin.concepts import ConceptAdmin
-from serving.admin.secret import matches, read_secret
+from serving.admin.secret import matches
 from serving.admin.service import SERVICE, AdminService
 from serving.errors import ConceptNotFound, InvalidField, LaunchError, RegistryUnreachable
+from serving.secret_file import read_secret
 from tests.helpers.concepts import make_concept
 from vico.errors import VicoError
 

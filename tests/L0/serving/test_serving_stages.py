@@ -23,6 +23,7 @@ from serving.concepts.store import ConceptStore
 from serving.errors import InvalidField, ServingError
 from serving.fields import RawArray
 from serving.loop import EngineLoop
+from serving.outputs.encoding import encode_image
 from serving.report import StageReport
 from serving.request import GenerateRequest
 from serving.runner import Feeds, Results
@@ -31,7 +32,7 @@ from serving.stages.image_encoder import ImageEncoderStage
 from serving.stages.stage import bytes_tensor, text_tensor
 from serving.stages.text_encoder import TextEncoderStage
 from serving.stages.unet_loop import UnetLoopStage
-from serving.stages.vae_decoder import VaeDecoderStage, encode_image, to_pixels
+from serving.stages.vae_decoder import VaeDecoderStage, to_pixels
 from tests.helpers.concepts import make_concept
 from vico.errors import PromptError, VicoError
 from vico.sampling import initial_noise

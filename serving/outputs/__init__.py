@@ -1,0 +1,1 @@
+"""What becomes of a picture before a client gets it: checked, marked, encoded, signed."""
