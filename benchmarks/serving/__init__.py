@@ -1,0 +1,1 @@
+"""What the server gives and costs, measured against the real one: `python -m benchmarks.serving`."""
