@@ -145,7 +145,7 @@ def serve(
             telemetry=config.telemetry,
             metrics_folder=str(server.metrics_folder),
         )
-        side = read_graphset(graphs).size_multiple
+        side = read_graphset(server.config.graphs).size_multiple
         patience = Patience(start_seconds=start_timeout, grace_seconds=grace)
         with (
             Supervisor(server, front, side, patience, SupervisorMetrics(make)) as supervisor,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import ctypes
 import os
 import secrets
@@ -14,10 +13,10 @@ import time
 from serving.command import EXIT_TIMEOUT_SECONDS, free_port, server_command
 from serving.config import ServingConfig
 from serving.errors import LaunchError
+from serving.frozen import freeze
 from serving.health import models_ready
 from serving.installation import find_installation, make_backend_folder, server_environment
-from serving.leftovers import clear_own, clear_regions, clear_stale, make_run_folder
-from serving.leftovers import region_prefix as prefix_of
+from serving.leftovers import RunPlace, clear_stale
 from serving.preflight import check_folders
 from serving.private import Private
 from serving.reload import reload_stage
@@ -45,17 +44,16 @@ class Server:
 
     def __init__(self, config: ServingConfig, metrics_port: int = 0, verbose: bool = False) -> None:
         self._models = check_folders(config)
-        # else the stages write their bytecode as they start, which to Triton is a change of every model: reloading one
-        # would reload them all, the loop with its pictures among them
-        compileall.compile_dir(config.graphs / "models", quiet=2)
         installation = find_installation()
         clear_stale()
         self._process: subprocess.Popen[str] | None = None
-        self._folder = make_run_folder()
+        self._place = RunPlace.make()
+        self._folder = self._place.folder
         try:
             self.private = Private.in_folder(self._folder)
             self.metrics_port = metrics_port or free_port()
-            self.config = config.launched(self._folder / "concepts", secrets.token_hex(32))
+            launched = config.launched(self._folder / "concepts", secrets.token_hex(32))
+            self.config = freeze(launched, self._folder / "graphs")
             self.metrics_folder = self._folder / "metrics"
             self._environment = {
                 **server_environment(installation, self._folder / "lib"),
@@ -64,9 +62,8 @@ class Server:
             }
             backends = make_backend_folder(installation, self._folder / "backends")
             models = self.config.graphs / "models"
-            prefix = prefix_of(os.getpid())
             self._command = server_command(
-                installation, models, backends, self.private, self.metrics_port, prefix, verbose
+                installation, models, backends, self.private, self.metrics_port, self._place.prefix, verbose
             )
         except BaseException:
             self.close()
@@ -133,7 +130,7 @@ class Server:
         if self._process is not None:
             self._process.kill()
             self._end()
-        clear_regions(os.getpid())
+        self._place.clear_regions()
 
     def close(self, graceful: bool = True) -> None:
         """Stop, by force if that takes too long; removes shared memory and folders. May be called twice."""
@@ -145,7 +142,7 @@ class Server:
                 self._process.kill()
         if self._process is not None:
             self.kill()
-        clear_own(self._folder, os.getpid())
+        self._place.close()
 
     def _end(self) -> None:
         assert self._process is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from serving.config import ServingConfig
+from serving.frozen import require_unchanged
 from serving.runners.onnx_cpu import OnnxCpuRunner
 from serving.runners.onnx_cuda import OnnxCudaRunner
 from serving.runners.runner import Feeds, KeepsInputs, Real, Results, Runner
@@ -29,9 +30,10 @@ def open_runner(config: ServingConfig, graphset: GraphSet, name: GraphName) -> O
 
     Raises:
         GraphError: the provider is unknown; the set does not hold the graph for it, or its file is absent; the device
-            is absent, or another than the graph was built for.
+            is absent, or another than the graph was built for; the file was written to since the server began.
     """
     path = graph_file(config, graphset, name)
+    require_unchanged(config.graphs, path)
     match config.provider:
         case "cuda":
             return OnnxCudaRunner(path)

@@ -126,8 +126,47 @@ def test_what_dead_launchers_left_is_cleared_and_nothing_else(tmp_path: Path, mo
     (stale[1] / "store").mkdir(parents=True)
     assert leftovers.clear_stale() == 2
     assert sorted(tmp_path.iterdir()) == sorted(kept)
-    leftovers.clear_own(tmp_path / "none", alive)
-    assert sorted(tmp_path.iterdir()) == sorted(kept[1:])
+
+
+_LAUNCHER = """
+import sys, tempfile
+from pathlib import Path
+from serving import leftovers
+leftovers.SHARED_MEMORY = tempfile.tempdir = Path(sys.argv[1])
+tempfile.tempdir = sys.argv[1]
+leftovers.os.getpid = lambda: int(sys.argv[2])
+place = leftovers.RunPlace.make()
+(leftovers.SHARED_MEMORY / f"{place.prefix}region").touch()
+print(place.folder.name, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_launchers_of_one_process_id_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in containers that share a folder: every launcher is process 1 there, and each finds that it lives itself."""
+    monkeypatch.setattr(leftovers, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    command = [sys.executable, "-c", _LAUNCHER, str(tmp_path), str(os.getpid())]
+    pipe = subprocess.PIPE
+    dead, living = (subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2))
+    assert dead.stdout
+    assert living.stdout
+    names = [process.stdout.readline().strip() for process in (dead, living) if process.stdout]
+    own = leftovers.RunPlace.make()
+    assert leftovers.clear_stale() == 0
+    dead.kill()
+    dead.wait()
+    assert leftovers.clear_stale() == 3, "folder, region and lock of the dead one"
+    assert {path.name for path in tmp_path.glob("vico-serve-*")} == {names[1], own.folder.name}
+    own.clear_regions()
+    assert len(list(tmp_path.glob("vico_*"))) == 3, "region and lock of the living one, our own lock"
+    own.close()
+    own.close()
+    assert [path.name for path in tmp_path.glob("vico-serve-*")] == [names[1]]
+    living.kill()
+    living.wait()
+    assert leftovers.clear_stale() == 3
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_backend_folder_and_environment(tmp_path: Path) -> None:
