@@ -30,7 +30,7 @@ def _slow(call: Call) -> Any:
 
 
 def test_both_clients_have_the_same_methods_and_parameters() -> None:
-    alike = ["__init__", "generate", "generate_result", "send", "concepts", "ready", "close"]
+    alike = ["__init__", "generate", "generate_result", "send", "concepts", "ready", "acting_for", "close"]
     names = [*alike, "submit", "stream", "address", "timeout"]
     for name in alike:
         assert inspect.signature(getattr(AsyncClient, name)) == inspect.signature(getattr(Client, name))

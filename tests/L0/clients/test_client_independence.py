@@ -16,8 +16,14 @@ SOURCES = sorted((DISTRIBUTION / "src" / "vico_client").glob("*.py"))
 ALLOWED = {"numpy", "PIL", "tritonclient", "vico_client"} | {"grpc", "google"}  # these two are tritonclient[grpc]'s
 ALLOWED_IN_CLI = ALLOWED | {"typer", "rich"}
 LOADTEST_SOURCES = sorted((DISTRIBUTION / "src" / "vico_client" / "loadtest").glob("*.py"))
+COMMANDS_SOURCES = sorted((DISTRIBUTION / "src" / "vico_client" / "commands").glob("*.py"))
+GATEWAY_SOURCES = sorted((DISTRIBUTION / "src" / "vico_client" / "gateway").glob("*.py"))
+ALLOWED_IN_GATEWAY = ALLOWED_IN_CLI | {"fastapi", "pydantic", "starlette", "uvicorn"}
 ALLOWED_IN_LOADTEST = ALLOWED_IN_CLI | {"hdrh", "jinja2", "matplotlib", "prometheus_client", "pydantic", "tomli"}
-FORBIDDEN = {"vico", "serving", "training", "export", "torch", "typer", "rich", "pydantic", "hdrh", "matplotlib"}
+FORBIDDEN = {"vico", "serving", "training", "export", "torch", "typer", "rich", "pydantic", "hdrh", "matplotlib"} | {
+    "fastapi",
+    "starlette",
+}
 
 
 def _imported(source: Path) -> set[str]:
@@ -42,6 +48,16 @@ def test_each_file_imports_only_what_the_distribution_asks_for(source: Path) -> 
 @pytest.mark.parametrize("source", LOADTEST_SOURCES, ids=lambda path: path.name)
 def test_the_load_generator_imports_only_what_its_extra_asks_for(source: Path) -> None:
     assert _imported(source) <= ALLOWED_IN_LOADTEST
+
+
+@pytest.mark.parametrize("source", COMMANDS_SOURCES, ids=lambda path: path.name)
+def test_the_commands_import_only_what_their_extra_asks_for(source: Path) -> None:
+    assert _imported(source) <= ALLOWED_IN_CLI | ({"textual_image"} if source.name == "terminal.py" else set())
+
+
+@pytest.mark.parametrize("source", GATEWAY_SOURCES, ids=lambda path: path.name)
+def test_the_gateway_imports_only_what_its_extra_asks_for(source: Path) -> None:
+    assert _imported(source) <= ALLOWED_IN_GATEWAY
 
 
 def test_importing_the_client_loads_nothing_of_the_server() -> None:

@@ -12,10 +12,11 @@ import pytest
 from fake_vico_server import FakeServer, contract_inputs
 from hypothesis import given
 from hypothesis import strategies as st
-from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2
 from tritonclient.utils import InferenceServerException
 from vico_client import Client, GenerateOptions, GenerateRequest, InvalidRequest
-from vico_client.encode import infer_inputs
+from vico_client.encode import tensors
+from vico_client.wire import request_message
 
 PHOTO = b"\x89PNG\r\n not looked at by the client"
 EVERY_FIELD: dict[str, Any] = {
@@ -175,15 +176,16 @@ def test_the_fake_server_refuses_what_breaks_the_contract(
 )
 def test_any_request_round_trips_through_its_tensors(prompt: str, **options: Any) -> None:
     request = GenerateRequest(prompt, **options)
-    decoded = {tensor.name(): _decoded(tensor) for tensor in infer_inputs(request)}
+    message = service_pb2.ModelInferRequest.FromString(request_message(tensors(request), request.request_id, 1.0))
+    pairs = zip(message.inputs, message.raw_input_contents, strict=True)
+    decoded = {tensor.name: _decoded(tensor, raw) for tensor, raw in pairs}
     assert decoded == {"prompt": prompt, **{name: value for name, value in options.items() if value is not None}}
 
 
-def _decoded(tensor: Any) -> Any:
-    raw = tensor._get_content()
-    assert list(tensor.shape()) == [1]
-    if tensor.datatype() != "BYTES":
-        dtype = {"INT32": "<i4", "INT64": "<i8", "FP32": "<f4"}[tensor.datatype()]
+def _decoded(tensor: Any, raw: bytes) -> Any:
+    assert list(tensor.shape) == [1]
+    if tensor.datatype != "BYTES":
+        dtype = {"INT32": "<i4", "INT64": "<i8", "FP32": "<f4"}[tensor.datatype]
         return np.frombuffer(raw, dtype).item()
     assert int.from_bytes(raw[:4], "little") == len(raw) - 4
-    return raw[4:] if tensor.name() == "reference_image" else raw[4:].decode("utf-8")
+    return raw[4:] if tensor.name == "reference_image" else raw[4:].decode("utf-8")

@@ -10,6 +10,9 @@ except ImportError:
     raise SystemExit("error: the command line needs typer and rich: pip install 'vico-client[cli]'") from None
 
 
+_EXTRAS = {"generate": "cli", "gateway": "gateway", "loadtest": "loadtest"}
+
+
 def main() -> None:
     """Run the command line."""
     build_app()()
@@ -43,7 +46,7 @@ def _absent(name: str, library: str) -> typer.Typer:
 
     @absent.callback()
     def say() -> None:
-        typer.echo(f"error: {name} needs the library {library!r}: pip install 'vico-client[loadtest]'", err=True)
+        typer.echo(f"error: {name} needs the library {library!r}: pip install 'vico-client[{_EXTRAS[name]}]'", err=True)
         raise typer.Exit(1)
 
     return absent

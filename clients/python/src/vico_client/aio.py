@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,15 @@ class AsyncClient:
         seconds = checked_timeout(timeout, self.timeout)
         answers = await asyncio.gather(*(self._ready(address, seconds) for address in self._settings.addresses))
         return any(answers)
+
+    def acting_for(self, api_key: str | None, user: str | None = None) -> Self:
+        """This client with another API key (None = without one), over the same connections: close this one only.
+
+        user: on whose behalf, where the key is that of an application: its users then share the server equally.
+        """
+        other = copy.copy(self)
+        other._settings = self._settings.acting_for(api_key, user)
+        return other
 
     async def close(self) -> None:
         """Close the connections; calls under way are cancelled."""

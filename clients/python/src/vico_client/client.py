@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,6 +135,15 @@ class Client:
         """Whether a server answers within `timeout` seconds and can generate pictures."""
         seconds = checked_timeout(timeout, self.timeout)
         return any(self._ready(address, seconds) for address in self._settings.addresses)
+
+    def acting_for(self, api_key: str | None, user: str | None = None) -> Self:
+        """This client with another API key (None = without one), over the same connections: close this one only.
+
+        user: on whose behalf, where the key is that of an application: its users then share the server equally.
+        """
+        other = copy.copy(self)
+        other._settings = self._settings.acting_for(api_key, user)
+        return other
 
     def close(self) -> None:
         """Close the connections; calls under way end as Cancelled."""

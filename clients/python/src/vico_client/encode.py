@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from tritonclient.grpc import InferInput
 
 from vico_client.errors import InvalidRequest
 from vico_client.messages import GenerateRequest
@@ -37,22 +35,6 @@ def tensors(request: GenerateRequest) -> list[Tensor]:
         for value in [getattr(request, spec.name)]
         if "datatype" in spec.metadata and (spec.name == "prompt" or value is not None)
     ]
-
-
-def infer_inputs(request: GenerateRequest) -> list[InferInput]:
-    """The same for tritonclient's own client."""
-    return [_infer_input(tensor) for tensor in tensors(request)]
-
-
-def _infer_input(tensor: Tensor) -> InferInput:
-    array: NDArray[Any] = (
-        np.array([bytes(tensor.content)], np.object_)
-        if tensor.datatype == "BYTES"
-        else np.frombuffer(tensor.content, _NUMBERS[tensor.datatype])
-    )
-    given = InferInput(tensor.name, [1], tensor.datatype)
-    given.set_data_from_numpy(array)
-    return given
 
 
 def _content(name: str, datatype: str, value: object) -> Content:

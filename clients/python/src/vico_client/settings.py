@@ -7,7 +7,8 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Union
 
@@ -17,6 +18,7 @@ from vico_client.errors import InvalidRequest, VicoWarning
 
 DEFAULT_ADDRESS = "localhost:8001"
 DEFAULT_TIMEOUT = 120.0  # seconds
+USER_HEADER = "vico-user"
 Addresses = Union[str, Sequence[str]]
 
 _SCHEME = re.compile(r"[a-z]+://|https?:|grpcs?:")
@@ -52,11 +54,18 @@ class Settings:
     timeout: float
     tls: TLS | None
     api_key: str | None = field(repr=False)
+    user: str | None = field(default=None, repr=False)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Headers of every call."""
-        return key_metadata(self.api_key)
+        return key_metadata(self.api_key) + user_metadata(self.user)
+
+    def acting_for(self, api_key: str | None, user: str | None) -> Settings:
+        """The same servers with another key; InvalidRequest if it is none."""
+        changed = replace(self, api_key=key_from(api_key or "", {}), user=user)
+        warn_of_key_in_the_clear(changed)
+        return changed
 
 
 def make_settings(
@@ -80,10 +89,15 @@ def make_settings(
         tls or _tls_of(environment),
         key_from(api_key, environment),
     )
+    warn_of_key_in_the_clear(settings)
+    return settings
+
+
+def warn_of_key_in_the_clear(settings: Settings) -> None:
+    """At the line that makes the client."""
     if settings.api_key and not settings.tls and not all(_LOOPBACK.fullmatch(name) for name in settings.addresses):
         text = "the API key travels unencrypted: give tls, unless something else encrypts the connection"
-        warnings.warn(VicoWarning("api_key_in_the_clear", text), stacklevel=3)
-    return settings
+        warnings.warn(VicoWarning("api_key_in_the_clear", text), stacklevel=4)
 
 
 def checked_addresses(given: Addresses) -> tuple[str, ...]:
@@ -115,6 +129,11 @@ def key_from(given: str | None, environment: Mapping[str, str]) -> str | None:
 def key_metadata(key: str | None) -> tuple[tuple[str, str], ...]:
     """The header that shows an API key."""
     return (("authorization", f"Bearer {key}"),) if key else ()
+
+
+def user_metadata(user: str | None) -> tuple[tuple[str, str], ...]:
+    """The header that tells a client's users apart; the server learns no name, only whether two are the same."""
+    return ((USER_HEADER, sha256(user.encode("utf-8", "replace")).hexdigest()[:32]),) if user else ()
 
 
 def _number(text: str | None) -> float | None:

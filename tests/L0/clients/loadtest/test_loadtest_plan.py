@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vico_client import GenerateRequest
-from vico_client.encode import infer_inputs
+from vico_client.encode import tensors
 from vico_client.loadtest.errors import LoadTestError
 from vico_client.loadtest.load import ClosedLoad, OpenLoad, TraceLoad
 from vico_client.loadtest.plan import make_plan, make_trace_plan, read_plan, user_requests, write_plan
@@ -42,7 +42,7 @@ def test_a_plan_survives_its_file_and_its_seed(tmp_path: Path, load: OpenLoad, s
 
 def test_every_request_of_a_plan_can_be_sent() -> None:
     for request in make_plan(OPEN, WORKLOAD, 3).requests:
-        infer_inputs(GenerateRequest(**request.fields))
+        tensors(GenerateRequest(**request.fields))
         assert ("*" in request.fields["prompt"]) == ("concept" in request.fields)
 
 

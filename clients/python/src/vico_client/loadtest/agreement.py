@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Optional
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from vico_client.loadtest.figures import durations
 from vico_client.loadtest.load import ClosedLoad
@@ -16,7 +16,7 @@ from vico_client.loadtest.records import read_records
 from vico_client.loadtest.report import render, write_report
 from vico_client.loadtest.run import Settings, run_test
 from vico_client.loadtest.storage import new_folder, read_json, write_json, write_text
-from vico_client.loadtest.summary import Durations, Part
+from vico_client.loadtest.summary import Document, Durations, Part
 from vico_client.loadtest.verdict import Goals
 from vico_client.loadtest.workload import Workload
 
@@ -62,18 +62,15 @@ class Setup(Part):
     seed: int
 
 
-class Agreement(Part):
+class Agreement(Document):
     """agreement.json."""
 
     schema_name: Literal["vico.loadtest.agreement"] = Field(default="vico.loadtest.agreement", alias="schema")
-    version: Literal[1] = 1
     setup: Setup
     rounds: list[Round]
     ratios: list[Ratio]
     tolerance: float
     agree: bool
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 def measured(times: Times, warmup: float) -> Measured:

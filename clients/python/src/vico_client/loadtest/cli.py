@@ -2,16 +2,17 @@
 
 # No `from __future__ import annotations`: typer reads these annotations, on Python 3.9 too.
 import datetime
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from vico_client.cli import report_error
-from vico_client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
-from vico_client.errors import InvalidRequest, VicoClientError
+from vico_client.commands import access as a
+from vico_client.commands.outcome import exit_codes
+from vico_client.errors import InvalidRequest
 from vico_client.loadtest import options as o
 from vico_client.loadtest.agreement import Setup, run_agreement
 from vico_client.loadtest.compose import LoadOptions, chosen_workload, composed_plan, open_load
@@ -19,17 +20,20 @@ from vico_client.loadtest.errors import LoadTestError, validation_as_usage
 from vico_client.loadtest.plan import Plan, read_plan, write_plan
 from vico_client.loadtest.rebuild import rebuild
 from vico_client.loadtest.report import write_report
+from vico_client.loadtest.route import read_tenants
 from vico_client.loadtest.run import Settings, run_test
 from vico_client.loadtest.sweep import Criterion
 from vico_client.loadtest.sweep_run import run_sweep
 from vico_client.loadtest.tell import progress, tell
 from vico_client.loadtest.verdict import Goals
+from vico_client.settings import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 
 app = typer.Typer(no_args_is_help=True, help="Load a ViCo server and report what its users would have seen.")
 
 
 @app.command()
 def run(
+    context: typer.Context,
     rate: o.Rate = None,
     users: o.Users = None,
     trace: o.Trace = None,
@@ -52,6 +56,10 @@ def run(
     timeout: o.Timeout = DEFAULT_TIMEOUT,
     preheat: o.Preheat = True,
     stream: o.Stream = False,
+    tls_ca: a.TlsCa = None,
+    tls_cert: a.TlsCert = None,
+    tls_key: a.TlsKey = None,
+    tenants: o.TenantsFile = None,
     max_p95: o.MaxP95 = None,
     max_errors: o.MaxErrors = None,
     out: o.Out = None,
@@ -63,15 +71,9 @@ def run(
     Exit code 1: unexplained errors, other pictures under load than alone, or a goal missed.
     """
     with _exit_codes(as_json=as_json):
-        if stream:
-            raise LoadTestError("streaming is not supported yet", field="stream", hint="leave it out")
-        given = LoadOptions(
-            rate, users, trace, speed, arrivals.value, burst_peak, burst_calm, burst_seconds, duration, warmup
-        )
-        made = _given_or_composed(plan, given, workload, concept, seed, check)
-        settings = Settings(address, metrics, processes, timeout, check_limit=check_limit, preheat=preheat, quiet=quiet)
+        made = _given_or_composed(plan, LoadOptions.of(context.params), workload, concept, seed, check)
         folder = out or _default_folder()
-        run_test(made, settings, folder)
+        run_test(made, _settings(context.params), folder)
         summary = write_report(folder, Goals(max_p95, max_errors))
         tell(summary, folder, as_json=as_json)
         raise typer.Exit(0 if summary.verdict.passed else 1)
@@ -79,6 +81,7 @@ def run(
 
 @app.command()
 def plan(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="File to write: JSON lines.")],
     rate: o.Rate = None,
     users: o.Users = None,
@@ -94,19 +97,18 @@ def plan(
     speed: o.Speed = 1.0,
     seed: o.Seed = 0,
     check: o.Check = 0.05,
+    as_json: o.AsJson = False,
 ) -> None:
     """Write the requests and instants of a test to a file, without a server; `run --plan` sends them."""
-    with _exit_codes(as_json=False):
-        given = LoadOptions(
-            rate, users, trace, speed, arrivals.value, burst_peak, burst_calm, burst_seconds, duration, warmup
-        )
-        made = composed_plan(given, chosen_workload(workload, concept), seed, check)
+    with _exit_codes(as_json=as_json):
+        made = composed_plan(LoadOptions.of(context.params), chosen_workload(workload, concept), seed, check)
         write_plan(made, file)
-        typer.echo(str(file))
+        typer.echo(json.dumps({"plan": str(file), "requests": len(made.requests)}) if as_json else str(file))
 
 
 @app.command()
 def sweep(
+    context: typer.Context,
     address: o.Address = DEFAULT_ADDRESS,
     metrics: o.Metrics = None,
     workload: o.WorkloadFile = None,
@@ -124,6 +126,11 @@ def sweep(
     seed: o.Seed = 0,
     processes: o.Processes = 2,
     timeout: o.Timeout = DEFAULT_TIMEOUT,
+    stream: o.Stream = False,
+    tls_ca: a.TlsCa = None,
+    tls_cert: a.TlsCert = None,
+    tls_key: a.TlsKey = None,
+    tenants: o.TenantsFile = None,
     out: o.Out = None,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
@@ -133,14 +140,11 @@ def sweep(
     Exit code 1: unexplained errors, or no good rate.
     """
     with _exit_codes(as_json=as_json):
-        given = LoadOptions(
-            None, None, None, 1.0, arrivals.value, burst_peak, burst_calm, burst_seconds, duration, warmup
-        )
         folder = out or _default_folder()
         found = run_sweep(
             chosen_workload(workload, concept),
-            open_load(given, first or 1.0),
-            Settings(address, metrics, processes, timeout, quiet=quiet),
+            open_load(LoadOptions.of(context.params), first or 1.0),
+            _settings(context.params),
             folder,
             criterion=_criterion(factor, follow, resolution),
             seed=seed,
@@ -165,6 +169,7 @@ def report(
 
 @app.command("perf-analyzer")
 def perf_analyzer(
+    context: typer.Context,
     users: Annotated[int, typer.Option(min=1, help="Closed loop: requests under way.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Each tool once a round, in turns.")] = 3,
     cycle: Annotated[int, typer.Option(min=1, help="Different requests, sent over and over.")] = 64,
@@ -186,24 +191,25 @@ def perf_analyzer(
     with _exit_codes(as_json=as_json):
         folder = out or _default_folder()
         found = run_agreement(
-            Setup(
-                address=address,
-                users=users,
-                duration=duration,
-                warmup=warmup,
-                rounds=rounds,
-                cycle=cycle,
-                timeout=timeout,
-                seed=seed,
-            ),
+            Setup(**{name: context.params[name] for name in Setup.model_fields}),
             chosen_workload(workload, concept),
-            Settings(address, metrics, processes, timeout, quiet=quiet),
+            _settings(context.params),
             folder,
             tool=tool,
             tell=progress(quiet=quiet),
         )
         tell(found, folder, as_json=as_json)
         raise typer.Exit(0 if found.agree else 1)
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    """given: a command's parameters by name; perf-analyzer has none for TLS and tenants, and asks in the clear."""
+    names = ("address", "metrics", "processes", "timeout", "check_limit", "preheat", "quiet", "stream")
+    more: dict[str, Any] = {}
+    if "tenants" in given:
+        tls = a.tls_of(given["tls_ca"], given["tls_cert"], given["tls_key"])
+        more = {"tls": tls, "tenants": read_tenants(given["tenants"])}
+    return Settings(**{name: given[name] for name in names if name in given}, **more)
 
 
 def _given_or_composed(
@@ -230,12 +236,5 @@ def _default_folder() -> Path:
     return Path(f"loadtest-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
-@contextmanager
-def _exit_codes(*, as_json: bool) -> Iterator[None]:
-    try:
-        yield
-    except VicoClientError as error:
-        report_error(error, as_json=as_json)
-        raise typer.Exit(2 if isinstance(error, (LoadTestError, InvalidRequest)) else 1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+def _exit_codes(*, as_json: bool) -> AbstractContextManager[None]:
+    return exit_codes(as_json=as_json, usage=(LoadTestError, InvalidRequest))

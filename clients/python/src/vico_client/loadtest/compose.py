@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from vico_client.loadtest.errors import LoadTestError, validation_as_usage
 from vico_client.loadtest.load import ClosedLoad, OpenLoad, TraceLoad
@@ -17,16 +18,25 @@ from vico_client.loadtest.workload import Workload, read_workload
 class LoadOptions:
     """As on the command line; exactly one of rate, users and trace is given."""
 
-    rate: float | None
-    users: int | None
-    trace: Path | None
-    speed: float
     arrivals: str
     burst_peak: float
     burst_calm: float
     burst_seconds: float
     duration: float
     warmup: float
+    rate: float | None = None
+    users: int | None = None
+    trace: Path | None = None
+    speed: float = 1.0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> LoadOptions:
+        """given: a command's parameters by name; those that it lacks keep their defaults."""
+        named = {spec.name: given[spec.name] for spec in fields(cls) if spec.name in given}
+        named["arrivals"] = getattr(named["arrivals"], "value", named["arrivals"])
+        if named.get("trace") is not None:
+            named["trace"] = Path(named["trace"])  # older releases of typer give text
+        return cls(**named)
 
 
 def chosen_workload(path: Path | None, concepts: Sequence[str] | None) -> Workload:

@@ -75,6 +75,9 @@ def summarise(test: Test, goals: Goals) -> Summary:
         failed=durations(record.latency for record in measured if not record.ok),
         warm=durations(record.latency for record in answered if not record.cold),
         cold=durations(record.latency for record in answered if record.cold),
+        first_preview=_firsts(test, [(record.first_preview, record.scheduled) for record in answered]),
+        first_picture=_firsts(test, [(record.first_picture, record.scheduled) for record in answered]),
+        tenants=_tenants(test, answered),
         latency_histogram=Histogram(latencies).encode(),
         errors=errors,
         stages=_stages(answered),
@@ -83,6 +86,16 @@ def summarise(test: Test, goals: Goals) -> Summary:
         server=_server(test.samples),
         verdict=judge(goals, test.end, counts, latency, errors, correctness),
     )
+
+
+def _firsts(test: Test, instants: Iterable[tuple[float | None, float]]) -> Durations | None:
+    """From when a request was due; None of a test without streams."""
+    return durations(at - due for at, due in instants if at is not None) if test.run.stream else None
+
+
+def _tenants(test: Test, answered: Sequence[Record]) -> dict[str, Durations]:
+    names = test.run.tenants
+    return {name: durations(record.latency for record in answered if record.tenant == name) for name in names}
 
 
 def durations(seconds: Iterable[float]) -> Durations:

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vico_client.loadtest.plan import Plan
+from vico_client.loadtest.route import Route
 
 
 @dataclass(frozen=True)
 class Job:
-    """One process's work: every `processes`-th request (or user) of the plan, from `index` on. timeout: seconds."""
+    """One process's work: every `processes`-th request (or user) of the plan, from `index` on."""
 
     index: int
     processes: int
-    address: str
+    route: Route
     run_id: str
-    timeout: float
     folder: Path
     plan: Plan
 

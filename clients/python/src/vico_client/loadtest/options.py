@@ -49,7 +49,11 @@ Check = Annotated[
 ]
 CheckLimit = Annotated[int, typer.Option(min=0, help="Requests compared at most.")]
 Preheat = Annotated[bool, typer.Option(help="Ask once for each concept before the start.")]
-Stream = Annotated[bool, typer.Option("--stream", help="Ask for progress and previews (not supported yet).")]
+Stream = Annotated[bool, typer.Option("--stream", help="Ask for progress and previews, and time the first ones.")]
+TenantsFile = Annotated[
+    Optional[Path],
+    typer.Option("--tenants", help="Lines `<name> <API key>`: they take turns [default: the key of VICO_API_KEY]."),
+]
 MaxP95 = Annotated[Optional[float], typer.Option(help="Goal: p95 latency in seconds; missed = exit code 1.")]
 MaxErrors = Annotated[
     Optional[float], typer.Option(min=0, max=1, help="Goal: share of requests that may fail; missed = exit code 1.")

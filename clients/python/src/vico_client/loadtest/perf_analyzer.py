@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vico_client.connection import MODEL
 from vico_client.loadtest.errors import LoadTestError
 from vico_client.loadtest.plan import Plan, user_requests
+from vico_client.wire import MODEL
 
 TOOL = "perf_analyzer"
 

@@ -16,6 +16,7 @@ from vico_client.loadtest import worker
 from vico_client.loadtest.errors import LoadTestError
 from vico_client.loadtest.job import Done, Failed, Job, Progress, Ready, Start
 from vico_client.loadtest.plan import Plan
+from vico_client.loadtest.route import Route
 
 _READY_SECONDS = 120.0  # a process imports grpc and numpy; on a busy machine that takes its time
 _HEAD_START = 0.2  # seconds between the word to start and the start: it reaches all before it counts
@@ -82,14 +83,14 @@ class Fleet:
 
 
 @contextmanager
-def fleet(plan: Plan, *, address: str, run_id: str, timeout: float, processes: int, folder: Path) -> Iterator[Fleet]:
+def fleet(plan: Plan, route: Route, *, run_id: str, processes: int, folder: Path) -> Iterator[Fleet]:
     """Start the sending processes; at the end of the block none is left."""
     context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
     started = Fleet([], [])
     try:
         for index in range(processes):
             ours, theirs = context.Pipe()
-            job = Job(index, processes, address, run_id, timeout, folder, plan)
+            job = Job(index, processes, route, run_id, folder, plan)
             process = context.Process(target=worker.main, args=(job, theirs), daemon=True)
             process.start()
             theirs.close()  # so that the end of the process ends the pipe

@@ -20,6 +20,7 @@ class Record:
     scheduled: when it was due. sent, done: when it really was sent, and answered. deadline: seconds after scheduled.
     request: fields of the GenerateRequest. error: class of the error, "" for an answer; status: gRPC's ("OK").
     images: pictures in the answer; size: their bytes. info: the server's own words on the request.
+    tenant: who sent it, "" if there is only one. first_preview, first_picture: instants, of streams only.
     """
 
     number: int
@@ -39,6 +40,9 @@ class Record:
     images: int = 0
     size: int = 0
     info: dict[str, Any] = field(default_factory=dict)
+    tenant: str = ""
+    first_preview: float | None = None
+    first_picture: float | None = None
 
     @property
     def ok(self) -> bool:

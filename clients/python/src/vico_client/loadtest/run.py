@@ -24,10 +24,12 @@ from vico_client.loadtest.load import ClosedLoad
 from vico_client.loadtest.plan import Plan, write_plan
 from vico_client.loadtest.processes import Fleet, fleet
 from vico_client.loadtest.records import read_records
+from vico_client.loadtest.route import Route, Tenant, make_route
 from vico_client.loadtest.scrape import metrics_url, scraping
 from vico_client.loadtest.storage import new_folder, write_json
 from vico_client.loadtest.summary import End, Run
 from vico_client.messages import GenerateRequest
+from vico_client.settings import TLS
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Settings:
 
     metrics: host:port or URL of the server's Prometheus metrics. timeout: seconds, for requests without a deadline;
     scrape_interval: seconds. check_limit: requests compared at most. preheat: ask for each warm concept first.
+    tls: None = as the environment says. tenants: take turns; none = the key of VICO_API_KEY, if there is one.
+    stream: ask for progress and previews.
     """
 
     address: str
@@ -46,6 +50,13 @@ class Settings:
     check_limit: int = 20
     preheat: bool = True
     quiet: bool = False
+    tls: TLS | None = None
+    tenants: tuple[Tenant, ...] = ()
+    stream: bool = False
+
+    def route(self) -> Route:
+        """InvalidRequest or LoadTestError names what is wrong."""
+        return make_route(self.address, self.timeout, self.tls, self.tenants, stream=self.stream)
 
 
 def run_test(plan: Plan, settings: Settings, folder: Path) -> bool:
@@ -55,7 +66,10 @@ def run_test(plan: Plan, settings: Settings, folder: Path) -> bool:
     good order; a second Ctrl-C at once.
     """
     url = None if settings.metrics is None else metrics_url(settings.metrics)
-    with Client(settings.address, timeout=settings.timeout) as client:
+    route = settings.route()
+    with Client(settings.address, timeout=settings.timeout, tls=settings.tls, api_key="") as nobody:
+        tenants = _clients(nobody, route)
+        client = next(iter(tenants.values()))
         _check_server(client)
         new_folder(folder)
         (folder / "pictures").mkdir()
@@ -64,16 +78,21 @@ def run_test(plan: Plan, settings: Settings, folder: Path) -> bool:
         write_json(folder / "run.json", run.model_dump(mode="json", by_alias=True))
         if settings.preheat:
             _preheat(client, plan)
-        interrupted = _send(plan, settings, url, folder, run.run_id)
+        interrupted = _send(plan, settings, route, url, folder, run.run_id)
         if not interrupted and plan.check_share:
-            _compare(client, settings, folder)
+            _compare(tenants, settings, folder)
     return interrupted
 
 
-def _send(plan: Plan, settings: Settings, url: str | None, folder: Path, run_id: str) -> bool:
+def _clients(client: Client, route: Route) -> dict[str, Client]:
+    """The client with each tenant's key, by tenant."""
+    pairs = zip(route.names, route.settings)
+    return {name: client.acting_for(settings.api_key) for name, settings in pairs}
+
+
+def _send(plan: Plan, settings: Settings, route: Route, url: str | None, folder: Path, run_id: str) -> bool:
     """Send everything; True if the user stopped it."""
-    share = {"address": settings.address, "timeout": settings.timeout, "processes": _processes(plan, settings)}
-    with fleet(plan, run_id=run_id, folder=folder, **share) as senders:  # type: ignore[arg-type]
+    with fleet(plan, route, run_id=run_id, folder=folder, processes=_processes(plan, settings)) as senders:
         with watching(plan.load.duration, quiet=settings.quiet) as watch, _stop_on_signals(senders) as stopped:
             start = senders.start()
             watch.start(start)
@@ -112,6 +131,8 @@ def _run(plan: Plan, settings: Settings, url: str | None) -> Run:
         processes=_processes(plan, settings),
         timeout=settings.timeout,
         check_share=plan.check_share,
+        stream=settings.stream,
+        tenants=[tenant.name for tenant in settings.tenants],
         host=host,
     )
 
@@ -128,10 +149,10 @@ def _preheat(client: Client, plan: Plan) -> None:
             raise LoadTestError(f"{named}: {error}", field="workload", hint="concepts of this server") from None
 
 
-def _compare(client: Client, settings: Settings, folder: Path) -> None:
+def _compare(tenants: dict[str, Client], settings: Settings, folder: Path) -> None:
     comparisons: list[dict[str, Any]] = []
     for record in sample(read_records(folder), settings.check_limit):
-        comparison: Comparison = compare_alone(client, record, folder / "pictures")
+        comparison: Comparison = compare_alone(tenants[record.tenant], record, folder / "pictures")
         comparisons.append(asdict(comparison))
         write_json(folder / "check.json", comparisons)  # after each: what is known is never lost
     write_json(folder / "check.json", comparisons)

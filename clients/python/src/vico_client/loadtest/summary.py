@@ -27,11 +27,19 @@ class Durations(Part):
     max: Optional[float]
 
 
-class Run(Part):
+class Document(Part):
+    """A file of its own: says of which kind and version it is."""
+
+    schema_name: str = Field(alias="schema")
+    version: Literal[1] = 1
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Run(Document):
     """What was run: run.json. started: UTC, ISO 8601; timeout: seconds, of requests without a deadline."""
 
     schema_name: Literal["vico.loadtest.run"] = Field(default="vico.loadtest.run", alias="schema")
-    version: Literal[1] = 1
     run_id: str
     started: str
     address: str
@@ -42,9 +50,9 @@ class Run(Part):
     processes: int
     timeout: float
     check_share: float
+    stream: bool = False
+    tenants: list[str] = Field(default=[], description="who took turns, each with an API key; none if there was one")
     host: dict[str, Any] = Field(description="of the load generator: cores, python, vico_client")
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class End(Part):
@@ -121,12 +129,11 @@ class Verdict(Part):
     reasons: list[str]
 
 
-class Summary(Part):
+class Summary(Document):
     """report.json. latency: from when a request was due to its answer (no coordinated omission); service: from when
     it was sent; lateness: of the load generator itself, sent minus due; failed: until a failure."""
 
     schema_name: Literal["vico.loadtest.report"] = Field(default="vico.loadtest.report", alias="schema")
-    version: Literal[1] = 1
     run: Run
     end: Optional[End] = Field(description="null if the test never ended (a crash)")
     counts: Counts
@@ -137,6 +144,13 @@ class Summary(Part):
     failed: Durations
     warm: Durations
     cold: Durations
+    first_preview: Optional[Durations] = Field(
+        description="from due to the first preview; null if nothing was streamed"
+    )
+    first_picture: Optional[Durations] = Field(
+        description="from due to the first picture; null if nothing was streamed"
+    )
+    tenants: dict[str, Durations] = Field(description="latency of each, where several took turns")
     latency_histogram: str = Field(description="HdrHistogram V2, compressed, base64; microseconds")
     errors: list[ErrorCount]
     stages: dict[str, Durations] = Field(description="seconds inside the server, by stage, as the replies tell")
@@ -144,5 +158,3 @@ class Summary(Part):
     correctness: Optional[Correctness]
     server: ServerMetrics
     verdict: Verdict
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Literal, Optional
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from vico_client.loadtest.summary import Part, Summary
+from vico_client.loadtest.summary import Document, Part, Summary
 
 MOST_POINTS = 16
 
@@ -41,19 +41,16 @@ class Point(Part):
     folder: str
 
 
-class Sweep(Part):
+class Sweep(Document):
     """sweep.json. unloaded_p95: seconds, of one user alone; knee: requests a second, null if no rate was good."""
 
     schema_name: Literal["vico.loadtest.sweep"] = Field(default="vico.loadtest.sweep", alias="schema")
-    version: Literal[1] = 1
     criterion: Criterion
     unloaded_p50: Optional[float]
     unloaded_p95: Optional[float]
     points: list[Point]
     knee: Optional[float]
     bounded: bool = Field(description="whether a bad rate was found above the knee")
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 def judge_point(rate: float, summary: Summary, unloaded_p95: float, criterion: Criterion, folder: str) -> Point:

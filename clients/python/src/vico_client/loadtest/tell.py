@@ -45,6 +45,10 @@ def _of_summary(summary: Summary) -> list[str]:
         f"the load generator was late by {seconds(summary.lateness.p99)} (p99)",
         f"{counts.failed} errors of {counts.measured} requests, {counts.unexplained} unexplained",
     ]
+    if summary.first_preview and summary.first_picture:
+        first = f"preview p50 {seconds(summary.first_preview.p50)}, picture p50 {seconds(summary.first_picture.p50)}"
+        lines.append(f"streams: first {first}")
+    lines += [f"{name}: p50 {seconds(own.p50)}, p95 {seconds(own.p95)}" for name, own in summary.tenants.items()]
     if check:
         lines.append(f"{check.compared} compared with the same alone: {check.identical} identical, {check.equal} equal")
     verdict = "passed" if summary.verdict.passed else "failed: " + "; ".join(summary.verdict.reasons)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vico_client.encode import infer_inputs
+from vico_client.encode import tensors
 from vico_client.errors import InvalidRequest
 from vico_client.loadtest.errors import LoadTestError, read_text
 from vico_client.messages import GenerateRequest
@@ -54,7 +54,7 @@ def _row(line: dict[str, Any], number: int) -> TraceRow:
         raise LoadTestError(f"line {number} has more cells than columns", field="trace", hint="one cell per column")
     request = {name: _parsed(name, text, number) for name, text in given.items() if name in _FIELDS}
     try:
-        infer_inputs(GenerateRequest(**{"prompt": "", **request}))
+        tensors(GenerateRequest(**{"prompt": "", **request}))
     except InvalidRequest as error:
         raise LoadTestError(f"line {number}: {error.problem}", field=f"trace.{error.field}", hint=error.hint) from None
     deadline = _seconds("deadline", given["deadline"], number) if "deadline" in given else None

@@ -41,7 +41,7 @@ class _Worker:
 
     async def run(self) -> None:
         job = self._job
-        sender = Sender(job.address, job.run_id, job.timeout, job.folder / "pictures", self._now)
+        sender = Sender(job.route, job.run_id, job.folder / "pictures", self._now)
         with open_lines(job.folder / f"records-{job.index}.jsonl") as records:
             self._parent.send(Ready(job.index))
             start: Start = await asyncio.to_thread(self._parent.recv)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Optional
 import numpy as np
 from pydantic import Field, model_validator
 
-from vico_client.encode import infer_inputs
+from vico_client.encode import tensors
 from vico_client.errors import InvalidRequest
 from vico_client.loadtest.distributions import Distribution, Frozen, Scalar, draw, support
 from vico_client.loadtest.errors import LoadTestError, read_text, validation_as_usage
@@ -144,6 +144,6 @@ def _field(name: str, value: Scalar) -> dict[str, Any]:
 
 def _check_encodable(name: str, value: Scalar) -> None:
     try:
-        infer_inputs(GenerateRequest("", **_field(name, value)))
+        tensors(GenerateRequest("", **_field(name, value)))
     except InvalidRequest as error:
         raise ValueError(f"fields.{error}") from None
