@@ -22,7 +22,7 @@ class Caller:
     """One call of one client."""
 
     client: str
-    """Whose key was shown; clients get equal shares."""
+    """Whose key was shown, and which of its users; clients get equal shares."""
     tenant: str
     """Whose concepts the client may use."""
     concepts: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -98,6 +99,7 @@ def serve(
     batching: Annotated[
         Batching, typer.Option(help="`request`: a batch is formed once and run to its end, for comparison.")
     ] = "in_flight",
+    as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one line of JSON.")] = False,
 ) -> None:
     """Serve concepts over gRPC with Triton; ends on SIGTERM or Ctrl-C, when requests under way are done."""
     config = ServingConfig(
@@ -151,11 +153,17 @@ def serve(
             Supervisor(server, front, side, patience, SupervisorMetrics(make)) as supervisor,
             open_admin(config, server.config.store, secret, admin_port) as admin,
         ):
-            also = f", admin {admin.address}" if admin else ""
-            # one line, for people and for scripts that wait for it
-            line = f"ready: gRPC {supervisor.front.address}, metrics {metrics.address}{also}"
-            Console(soft_wrap=True).print(line)
+            _tell(supervisor.front.address, metrics.address, admin.address if admin else None, as_json=as_json)
             supervisor.run()
+
+
+def _tell(grpc: str, metrics: str, admin: str | None, *, as_json: bool) -> None:
+    """One line, for people and for scripts that wait for it."""
+    if as_json:
+        typer.echo(json.dumps({"ready": {"grpc": grpc, "metrics": metrics, "admin": admin}}))
+        return
+    also = f", admin {admin}" if admin else ""
+    Console(soft_wrap=True).print(f"ready: gRPC {grpc}, metrics {metrics}{also}")
 
 
 def _tls_files(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TLSFiles | None:

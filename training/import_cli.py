@@ -20,8 +20,11 @@ def import_(
     placeholder: Annotated[str, typer.Option(help="What stands for the concept in prompts.")] = "*",
     references: Annotated[int, typer.Option(min=1, max=7, help="Photos that pictures look at.")] = 1,
     licence: Annotated[str, typer.Option(help="Licence of the photos, and consent of whoever is in them.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
 ) -> None:
     """Make a concept package of checkpoints trained elsewhere. Their pickles are read without being run."""
+    import json
+
     from rich.console import Console
 
     from training.errors import TrainingError
@@ -45,4 +48,7 @@ def import_(
         licence=licence,
     )
     digest = import_concept(job)
-    Console().print(f"wrote {out} ({digest[:12]})", highlight=False)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "id": job.concept_id, "digest": digest}))
+    else:
+        Console().print(f"wrote {out} ({digest[:12]})", highlight=False)

@@ -23,7 +23,15 @@ MIB = 2**20
 
 concepts = typer.Typer(no_args_is_help=True, help="See and steer the concepts of a registry, for every server on it.")
 
-_NAME = typer.Argument(help="id, id@digest or an alias.")
+
+def _names(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: the ids in the folder that `--registry` names; nobody waits for a server or an object store."""
+    parent = context.parent.params if context.parent else {}
+    folder = Path(parent.get("registry") or "/nonexistent")
+    return sorted(file.stem for file in folder.glob("*.safetensors") if file.stem.startswith(incomplete))
+
+
+_NAME = typer.Argument(help="id, id@digest or an alias.", autocompletion=_names)
 Name = Annotated[str, _NAME]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -32,12 +34,19 @@ def keys(
         list[str] | None, typer.Option(help="Pattern of concept ids that the client sees, e.g. 'acme-*'; repeatable.")
     ] = None,
     requests_per_minute: Annotated[float | None, typer.Option(help="Unlimited if left out.")] = None,
+    users: Annotated[
+        bool, typer.Option("--users", help="An application's key: each of its users has a client's share of the queue.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
 ) -> None:
     """API keys of a server: a new one is shown once, the file keeps its hash; revoking takes all of a client's."""
     known = read_keys(file) if file.exists() or action is not Action.ADD else ()
     console = Console(soft_wrap=True, highlight=False)
     if action is Action.LIST:
-        console.print(_table(known))
+        if as_json:
+            typer.echo(json.dumps([_public(key) for key in known]))
+        else:
+            console.print(_table(known))
         return
     if not client:
         raise LaunchError("client", "missing", "a name: a-z, 0-9 and . _ -")
@@ -55,11 +64,20 @@ def keys(
             sha256=hashed(shown),
             concepts=tuple(concept or ["*"]),
             requests_per_minute=requests_per_minute,
+            users=users,
         )
     except ValidationError as error:
         raise LaunchError(str(error.errors()[0]["loc"][0]), "malformed", "see `vico keys --help`") from None
     write_keys(file, [*known, fresh])
-    console.print(shown)
+    if as_json:
+        typer.echo(json.dumps({"key": shown, **_public(fresh)}))
+    else:
+        console.print(shown)
+
+
+def _public(key: Key) -> dict[str, Any]:
+    """All but the whole hash."""
+    return {**asdict(key), "sha256": key.sha256[:8]}
 
 
 def _table(known: tuple[Key, ...]) -> Table:

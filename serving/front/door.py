@@ -20,7 +20,7 @@ from serving.front.check import clean, parse, request_id, require_public
 from serving.front.config import FrontConfig
 from serving.front.gate import Gate
 from serving.front.health import Health
-from serving.front.identity import identify
+from serving.front.identity import identify, sharer
 from serving.front.keys import Key, KeyFile
 from serving.front.latest import latest
 from serving.front.refusal import Refused, invalid, translated
@@ -224,11 +224,12 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         if unary and request.model_name == STREAM_MODEL:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, "method", "one answer to a stream", "ModelStreamInfer")
         call, seconds, key = secrets.token_hex(16), context.time_remaining(), visit.key
-        caller = Caller(key.client, key.tenant, key.concepts, call)
+        metadata = context.invocation_metadata() or ()
+        caller = Caller(sharer(metadata, key), key.tenant, key.concepts, call)
         left = max(1, int(seconds * 1e6)) if seconds is not None else 0
         spec = self._models[request.model_name]
         body = clean(request, spec, caller.sealed(self._seal), min(left, 2**62), visit.span.traceparent)
-        return body, call, seconds, _traces(context.invocation_metadata() or ())
+        return body, call, seconds, _traces(metadata)
 
 
 async def _abort(context: Any, error: Exception, visit: Visit) -> None:

@@ -40,6 +40,8 @@ class Key:
     """Patterns (`*`, `?`) of the concept ids that this client sees."""
     requests_per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """None = as many as it likes."""
+    users: bool = False
+    """It is an application's, whose calls may tell its users apart: each has a client's share of the queue."""
 
 
 _KEYS = TypeAdapter(tuple[Key, ...])

@@ -65,11 +65,17 @@ def import_base(
     tokenizer: Annotated[
         Path | None, typer.Option(help="CLIP tokenizer; default: tokenizer/ beside FILE, else open_clip_torch's.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
 ) -> None:
     """Make a base folder of a single-file checkpoint, offline."""
+    import json
+
     from rich.console import Console
 
     from vico.interop.single_file import import_base as convert
 
     convert(file, out, tokenizer)
-    Console().print(f"wrote {out}", highlight=False)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out)}))
+    else:
+        Console().print(f"wrote {out}", highlight=False)

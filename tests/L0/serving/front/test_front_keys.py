@@ -14,7 +14,7 @@ from serving.front.cli import Action, keys
 from serving.front.config import FrontConfig, Limits, TLSFiles
 from serving.front.exposure import require_safe
 from serving.front.gate import Gate
-from serving.front.identity import LOCAL, identify
+from serving.front.identity import LOCAL, USER_HEADER, identify, sharer
 from serving.front.keys import Key, KeyFile, find, hashed, make_key, read_keys, write_keys
 from serving.front.refusal import Refused
 from serving.private import Private
@@ -41,6 +41,16 @@ def test_keys_cross_the_file_as_hashes(file: Path) -> None:
     assert file.stat().st_mode & 0o077 == 0
     assert len(make_key()) > 40
     assert make_key() != make_key()
+
+
+def test_the_users_of_an_application_share_as_clients_do() -> None:
+    application, shop = key_of("app", "k", users=True), key_of("shop", "k")
+    ann, bob = ([(USER_HEADER, letter * 32)] for letter in "ab")
+    assert len({sharer(ann, application), sharer(bob, application), sharer([], application)}) == 3
+    assert sharer(ann, application) != sharer(ann, LOCAL)
+    assert sharer(ann, shop) == "shop"
+    for odd in ([*ann, *bob], [(USER_HEADER, "a" * 33)], [(USER_HEADER, "Ann")], [(USER_HEADER, b"a" * 32)]):
+        assert sharer(odd, application) == "app"
 
 
 def test_every_hash_is_compared_whoever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,3 +226,14 @@ def test_the_command_refuses_what_the_file_cannot_hold(tmp_path: Path, options: 
     write_keys(tmp_path / "keys.json", [])
     with pytest.raises(LaunchError, match="client: "):
         keys(Action.REVOKE, tmp_path / "keys.json", client="nobody")
+
+
+def test_keys_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "keys.json"
+    keys(Action.ADD, path, client="app", users=True, as_json=True)
+    added = json.loads(capsys.readouterr().out)
+    assert hashed(added.pop("key")).startswith(added["sha256"])
+    keys(Action.LIST, path, as_json=True)
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed == added
+    assert (listed["client"], listed["users"], len(listed["sha256"])) == ("app", True, 8)
