@@ -48,6 +48,9 @@ EVERYTHING: Values = {
     "tolerations": [{"key": "gpu", "operator": "Exists"}],
     "service": {"headless": True},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "alerts": {"enabled": True, "labels": {"release": "prometheus"}},
+    "logs": {"prompts": True},
+    "tracing": {"endpoint": "http://collector.monitoring.svc:4318"},
     "autoscaling": {"enabled": True, "queueSeconds": 0.5},
 }  # fmt: skip
 CASES = {"least": LEAST, "cpu": CPU, "everything": EVERYTHING}

@@ -12,9 +12,9 @@ import promql_parser
 import pytest
 import yaml
 from deployed import OPTIONS, ROOT, compose_servers, dockerfile, parsed
+from deployed_queries import selectors
 from helm_chart import CASES, CHART, EVERYTHING, LEAST, one, pod, render, server
 
-from serving.secret_file import read_secret
 from serving.cli import _tls_files
 from serving.command import EXIT_TIMEOUT_SECONDS
 from serving.config import MIB, ServingConfig
@@ -22,6 +22,7 @@ from serving.errors import LaunchError
 from serving.front.exposure import require_safe
 from serving.front.keys import Key, KeyFile, hashed, write_keys
 from serving.installation import find_installation
+from serving.secret_file import read_secret
 from serving.telemetry.catalogue import CATALOGUE
 
 CHARTS = {f"chart, {name}": render(values) for name, values in CASES.items()}
@@ -194,14 +195,6 @@ def test_the_chart_and_vico_serve_have_the_same_defaults_and_bounds() -> None:
 def query() -> str:
     [trigger] = one(render(EVERYTHING), "ScaledObject")["spec"]["triggers"]
     return str(trigger["metadata"]["query"])
-
-
-def selectors(expression: Any) -> list[Any]:
-    if isinstance(expression, promql_parser.VectorSelector):
-        return [expression]
-    parts = [getattr(expression, name, None) for name in ("lhs", "rhs", "expr", "vector_selector", "vs")]
-    found = [part for part in parts if part is not None] + list(getattr(expression, "args", ()) or ())
-    return [selector for part in found for selector in selectors(part)]
 
 
 def test_the_autoscaler_asks_for_the_queue_time_of_its_own_release() -> None:

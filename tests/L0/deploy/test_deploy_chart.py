@@ -8,11 +8,15 @@ from typing import Any
 import kubernetes_validate
 import pytest
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 from helm_chart import CASES, CHART, CPU, EVERYTHING, LEAST, HelmError, Manifest, Values, helm, one, pod, render, server
 
 RENDERED = {name: render(values) for name, values in CASES.items()}
-OF_OPERATORS: dict[str, Any] = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor}
+OF_OPERATORS: dict[str, Any] = {
+    "PrometheusRule": PrometheusRule,
+    "ScaledObject": ScaledObject,
+    "ServiceMonitor": ServiceMonitor,
+}
 KUBERNETES = ["1.30", "1.37"]
 """The oldest that the chart is for, and the newest whose schemas are here."""
 EVERY_CASE = pytest.mark.parametrize("manifests", RENDERED.values(), ids=RENDERED)
@@ -90,7 +94,12 @@ def test_kinds() -> None:
     always = {"Deployment", "Service", "ServiceAccount", "PodDisruptionBudget"}
     assert kinds(RENDERED["cpu"]) == always
     assert kinds(RENDERED["least"]) == always | {"NetworkPolicy"}
-    assert kinds(RENDERED["everything"]) == always | {"NetworkPolicy", "ServiceMonitor", "ScaledObject"}
+    assert kinds(RENDERED["everything"]) == always | {
+        "NetworkPolicy",
+        "PrometheusRule",
+        "ServiceMonitor",
+        "ScaledObject",
+    }
 
 
 @EVERY_CASE
@@ -152,7 +161,7 @@ def test_the_network_policy_opens_two_ports_and_nothing_else() -> None:
     assert opened == [["grpc"], ["metrics"]]
     assert all(rule["from"] for rule in policy["ingress"]), "no peers would mean everybody"
     egress = one(RENDERED["everything"], "NetworkPolicy")["spec"]["egress"]
-    assert [port["port"] for rule in egress for port in rule["ports"]] == [53, 53, 9000]
+    assert [port["port"] for rule in egress for port in rule["ports"]] == [53, 53, 9000, 4318]
 
 
 def test_only_an_operator_with_a_secret_may_write_to_the_registry() -> None:

@@ -66,6 +66,12 @@ capabilities: {drop: [ALL]}
 - --slots={{ .Values.server.slots }}
 - --host-mib={{ .Values.server.hostMib }}
 - --reference-mib={{ .Values.server.referenceMib }}
+{{- if .Values.logs.prompts }}
+- --log-prompts
+{{- end }}
+{{- with .Values.tracing.endpoint }}
+- --otlp-endpoint={{ . }}
+{{- end }}
 - --start-timeout={{ .Values.startSeconds }}
 - --grace={{ .Values.stopSeconds }}
 {{- end }}
