@@ -48,6 +48,29 @@ def test_only_the_command_that_runs_is_loaded() -> None:
     assert len(build_app("no-such-command").registered_commands) > 5
 
 
+WITHOUT_RESULT = {"gateway", "studio"}
+"""Servers whose one line is their address."""
+
+
+def test_every_command_with_a_result_tells_it_as_json() -> None:
+    def options(command: Any) -> set[str]:
+        return {name for parameter in command.params for name in parameter.opts}
+
+    for name, command in typer.main.get_command(build_app()).commands.items():  # type: ignore[attr-defined]
+        if name not in WITHOUT_RESULT and "--json" not in options(command):
+            parts = getattr(command, "commands", {})
+            assert parts, name
+            assert all("--json" in options(part) for part in parts.values()), name
+
+
+def test_names_of_a_registry_are_completed(tmp_path: Path) -> None:
+    for name in ("bear.safetensors", "boat.safetensors", "bee.txt"):
+        (tmp_path / name).touch()
+    line = f"vico concepts --registry {tmp_path} describe b"
+    done = _vico([], _VICO_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD="5")
+    assert done.stdout.split() == ["bear", "boat"]
+
+
 def test_version() -> None:
     done = _vico(["--version"])
     assert (done.returncode, done.stdout.split()[0]) == (0, "vico")

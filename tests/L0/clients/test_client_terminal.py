@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -20,9 +23,12 @@ _PROGRAM = "import typer; from vico_client.cli import generate; typer.run(genera
 _SIXEL, _BLOCKS = "\x1bP", "▀"
 
 
-def _in_terminal(sixel: bool, server: FakeServer, out: Path, *options: str) -> str:
+def _in_terminal(
+    sixel: bool, server: FakeServer, out: Path, *options: str, size: tuple[int, ...] = (30, 80, 640, 480)
+) -> str:
     """What the command writes to a terminal that can show sixel pictures, or cannot."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size))
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, "a toy", "--address", server.address, "--out", str(out), *options],
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, close_fds=True,
@@ -58,6 +64,10 @@ def test_another_shows_it_on_demand_only(server: FakeServer, tmp_path: Path) -> 
     plain = _in_terminal(False, server, tmp_path / "p.png")
     assert not any(mark in plain for mark in (_SIXEL, _BLOCKS))
     assert _BLOCKS in _in_terminal(False, server, tmp_path / "p.png", "--show")
+
+
+def test_a_terminal_that_does_not_know_its_size_shows_nothing(server: FakeServer, tmp_path: Path) -> None:
+    assert _SIXEL not in _in_terminal(True, server, tmp_path / "p.png", "--show", size=(0, 0, 0, 0))
 
 
 def test_nobody_is_shown_what_they_do_not_want(server: FakeServer, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 
@@ -16,7 +17,7 @@ def show(images: Iterable[Image.Image], *, wanted: bool | None) -> None:
 
     Nothing happens in a pipe or a file, and without the library `textual-image`.
     """
-    if wanted is False or not sys.stdout.isatty():
+    if wanted is False or not _is_terminal():
         return
     try:
         from textual_image import renderable  # asks the terminal what it can
@@ -27,3 +28,8 @@ def show(images: Iterable[Image.Image], *, wanted: bool | None) -> None:
     console = Console()
     for image in images:
         console.print(renderable.Image(image, height=min(_MOST_ROWS, max(1, console.height - 2))))
+
+
+def _is_terminal() -> bool:
+    """One that knows its size: pictures are scaled to it."""
+    return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -29,7 +31,7 @@ def run(
     https: tuple[Path | None, Path | None],
     connections: int,
 ) -> None:
-    """Listen until SIGTERM or SIGINT. InvalidRequest if the port is taken or a file is not there."""
+    """Listen until SIGTERM or SIGINT, then SystemExit(0). InvalidRequest: the port is taken, or a file not there."""
     app = make_app(access, limits)
     certificate, key = https
     config = uvicorn.Config(
@@ -45,7 +47,18 @@ def run(
     scheme = "https" if certificate else "http"
     # one line, for people and for scripts that wait for it
     Console(soft_wrap=True).print(f"ready: {scheme}://{host}:{listening.getsockname()[1]}/v1", highlight=False)
+    _end_well_on_signals()
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _end_well_on_signals() -> None:
+    """Uvicorn stops in good order, and then raises the signal again for whoever handled it before."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def make_app(access: Access, limits: Limits) -> FastAPI:
