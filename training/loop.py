@@ -25,6 +25,7 @@ from rich.progress import (
 
 from training.checkpoints import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from training.errors import CheckpointError
+from training.events import StepTaken, Watch, unwatched
 from training.recipe import Recipe
 from training.trainer import Trainer
 
@@ -47,6 +48,7 @@ def train_concept(
     accelerator: Accelerator,
     console: Console,
     on_validation: Callable[[int], None] | None = None,
+    watch: Watch = unwatched,
 ) -> Progress:
     """Take `trainer` through `recipe.steps` steps (fewer where a checkpoint is resumed); returns what was seen.
 
@@ -69,6 +71,7 @@ def train_concept(
             bar.update(task, completed=step + 1, loss=f"loss {smooth:.4f}")
             if not accelerator.is_main_process:
                 continue
+            watch(StepTaken(step + 1, recipe.steps, smooth, progress.seconds))
             if _due(step + 1, recipe.checkpoint_every, recipe.steps):
                 save_checkpoint(
                     settings.folder, trainer.model, trainer.optimizer, progress, settings.run, trainer.average

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +78,10 @@ def _looked_at(
     )
 
 
-def veil(photo: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
-    """Darken a picture where a coarse boolean mask [h, w] is False."""
-    kept = Image.fromarray(mask.astype(np.uint8) * 255).resize(photo.size, Image.Resampling.NEAREST)
+def veil(photo: Image.Image, mask: npt.NDArray[np.bool_] | npt.NDArray[np.floating[Any]]) -> Image.Image:
+    """Darken a picture where a coarse mask [h, w] is False, or in the measure that a soft one is below 1."""
+    how = Image.Resampling.NEAREST if mask.dtype == np.bool_ else Image.Resampling.BILINEAR
+    kept = Image.fromarray((mask.clip(0, 1) * 255).astype(np.uint8)).resize(photo.size, how)
     share = (1 - np.asarray(kept, dtype=np.float32)[..., None] / 255) * _VEIL_SHARE
     pixels = np.asarray(photo, dtype=np.float32) * (1 - share) + _VEIL * share
     return Image.fromarray(pixels.round().astype(np.uint8))

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from training.checkpoints import Progress
+from training.events import PictureDrawn, PicturesDrawn, Watch, jpeg, unwatched
 from training.job import Run
 from training.masks import mask_pictures
 from training.recipe import to_dict
@@ -34,12 +35,14 @@ def sample_pictures(run: Run) -> list[Captioned]:
     return pictures
 
 
-def draw_validation(run: Run, step: int) -> None:
+def draw_validation(run: Run, step: int, watch: Watch = unwatched) -> None:
     """Write the pictures after `step` steps into the run's folder."""
     folder = run.job.work_folder / "validation"
     folder.mkdir(parents=True, exist_ok=True)
-    for i, captioned in enumerate(sample_pictures(run)):
+    pictures = sample_pictures(run)
+    for i, captioned in enumerate(pictures):
         captioned.picture.save(folder / f"step-{step:06d}-{i}.png")
+    watch(PicturesDrawn(step, tuple(PictureDrawn(drawn.caption, jpeg(drawn.picture)) for drawn in pictures)))
 
 
 Accept = Callable[[Path], None]

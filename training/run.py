@@ -13,7 +13,9 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from rich.console import Console
 
 from training.errors import TrainingError
+from training.events import Watch, Written, unwatched
 from training.job import Run, TrainingJob
+from training.look import look_at
 from training.loop import RunSettings, train_concept
 from training.outcome import Accept, draw_validation, write_outcome
 from training.photos import Photo, load_photos
@@ -23,7 +25,7 @@ from vico.base import Base, load_base
 from vico.concept import validate_concept_id
 
 
-def run_training(job: TrainingJob, console: Console, accept: Accept | None = None) -> str:
+def run_training(job: TrainingJob, console: Console, accept: Accept | None = None, watch: Watch = unwatched) -> str:
     """Train, write the package and its report; returns the concept's digest.
 
     Nothing is written beside checkpoints and validation pictures until the end, and then whole files only.
@@ -34,23 +36,37 @@ def run_training(job: TrainingJob, console: Console, accept: Accept | None = Non
     """
     validate_concept_id(job.concept_id)
     accelerator = _accelerator(job)
-    run = _prepare(job, load_base(job.base, accelerator.device), accelerator.process_index, console)
+    run = _prepare(job, load_base(job.base, accelerator.device), accelerator.process_index, console, watch)
     if not job.resume and accelerator.is_main_process:
         _forget(job.work_folder)
     settings = RunSettings(job.work_folder, _identity(run), job.resume)
     progress = train_concept(
-        run.trainer, run.recipe, settings, accelerator, console, lambda step: draw_validation(run, step)
+        run.trainer, run.recipe, settings, accelerator, console, lambda step: draw_validation(run, step, watch), watch
     )
     if not accelerator.is_main_process:
         return ""
     digest = write_outcome(run, progress, accept)
     console.print(f"wrote {job.out} and {job.report}", highlight=False)
+    watch(Written(job.concept_id, digest))
     return digest
 
 
-def _prepare(job: TrainingJob, base: Base, process: int, console: Console) -> Run:
+def look_first(job: TrainingJob, console: Console, watch: Watch) -> None:
+    """Only tell what training would look at; nothing is written.
+
+    Raises:
+        VicoError: what would be refused of base, photos and init word.
+    """
+    base = load_base(job.base, _accelerator(job).device)
+    recipe = replace(job.recipe, size=job.recipe.size or base.default_size)
+    watch(look_at(base, recipe, _load(job, recipe, base, console), job.init_word))
+
+
+def _prepare(job: TrainingJob, base: Base, process: int, console: Console, watch: Watch) -> Run:
     recipe = replace(job.recipe, size=job.recipe.size or base.default_size)
     photos = _load(job, recipe, base, console)
+    if watch is not unwatched and process == 0:
+        watch(look_at(base, recipe, photos, job.init_word))
     if recipe.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
     pictures = [photo.picture for photo in photos]
