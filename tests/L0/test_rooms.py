@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"vico", "training", "export", "serving", "model_repository", "vico_client", "benchmarks", "tests"}
+ROOMS = {"vico", "training", "export", "serving", "model_repository", "studio", "vico_client", "benchmarks", "tests"}
 MAY_IMPORT: dict[str, set[str]] = {
     "vico": set(),
     "training": {"vico"},
     "export": {"vico"},
     "serving": {"vico.concept", "vico.sampling", "vico.errors"},
     "model_repository": {"serving"},
+    # and the trainer as a child process
+    "studio": {"vico", "vico_client"},
     "clients/python/src/vico_client": set(),
 }
 
