@@ -40,7 +40,12 @@ class Bench:
         """The server with this batching; one that waits takes no time."""
         if batching not in self._servers:
             self.say(f"starting a server ({batching})")
-            sizes = {"slots": self.settings.slots, "max-lanes": self.settings.lanes, "max-queue": 4096}
+            sizes = {
+                "slots": self.settings.slots,
+                "max-lanes": self.settings.lanes,
+                "max-queue": 4096,
+                "max-client-queue": 4096,
+            }
             options = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
             server = running(self.graphs, self.registry, *options, "--batching", batching)
             self._servers[batching] = self.stack.enter_context(server)

@@ -23,18 +23,21 @@ def _opened(bench: Bench) -> Iterator[TakeRound]:
     asked = workload(bench.ids, settings.step_counts)
 
     def take(number: int) -> Round:
-        p95, mean = {}, {}
+        p95, mean, lost = {}, {}, 0
         # who is first changes from round to round: what the machine does besides hits both alike
         for side in _SIDES if number % 2 == 0 else _SIDES[::-1]:
             sent = send(bench, servers[side], load, asked, settings.seed + number, check=True)
             bench.results.note(f"pictures_compared_{side}_{number}", sent.compared)
             p95[side] = percentile(sent.latencies, 95)
+            lost += len(sent.measured) - len(sent.latencies)
             mean[side] = sum(sent.latencies) / len(sent.latencies)
         return {
             "p95_over_request_batching": p95["in_flight"] / p95["request"],
             "mean_over_request_batching": mean["in_flight"] / mean["request"],
             "p95_seconds": p95["in_flight"],
             "p95_seconds_request_batching": p95["request"],
+            # 0, or the percentiles are of a part only
+            "latency_unanswered": float(lost),
         }
 
     yield take
