@@ -8,10 +8,13 @@ import io
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from guarded import API_KEY, start_guarded
 from PIL import Image
 from served import ROOT, Served, wait_until
 
@@ -22,13 +25,17 @@ from vico_client.commands.access import Access  # noqa: E402
 from vico_client.gateway import Limits  # noqa: E402
 from vico_client.gateway.server import make_app  # noqa: E402
 
+if TYPE_CHECKING:
+    from conftest import Exported
+    from fastapi import FastAPI
+
 PAGE = ROOT / "docs" / "gateway.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def url(server: Served) -> Iterator[str]:
-    app = make_app(Access(server.address, 300.0, api_key=""), Limits())
+@contextmanager
+def _served(app: FastAPI) -> Iterator[str]:
+    """Its URL."""
     running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -37,6 +44,12 @@ def url(server: Served) -> Iterator[str]:
     yield f"http://localhost:{listening.getsockname()[1]}/v1"
     running.should_exit = True
     thread.join(60)
+
+
+@pytest.fixture(scope="module")
+def url(server: Served) -> Iterator[str]:
+    with _served(make_app(Access(server.address, 300.0, api_key=""), Limits())) as url:
+        yield url
 
 
 @pytest.fixture
@@ -139,8 +152,26 @@ def test_a_deadline(client: Any) -> None:
     assert caught.value.status_code in (429, 504)
 
 
-def test_health(url: str) -> None:
-    import httpx
+def test_the_callers_key_is_what_counts(exported: Exported, tmp_path: Path) -> None:
+    guarded = start_guarded(exported, tmp_path)
+    try:
+        access = Access(guarded.address, 300.0, tls_ca=guarded.authority, api_key="")
+        with _served(make_app(access, Limits())) as url:
+            with openai.OpenAI(base_url=url, api_key=API_KEY, timeout=300, max_retries=0) as client:
+                assert [model.id for model in client.models.list()] == ["vico:base", "toy"]
+                assert client.images.generate(model="toy", prompt="a *", quality="low", user="ann").data
+                stranger = client.copy(api_key="x")
+                for ask in (stranger.models.list, lambda: stranger.images.generate(prompt="a")):
+                    with pytest.raises(openai.AuthenticationError) as caught:
+                        ask()
+                    assert caught.value.code == "invalid_api_key"
+            ready = httpx.get(url.replace("/v1", "/health/ready"), timeout=60)
+            assert ready.status_code == 200, "probes show no key"
+    finally:
+        status = guarded.served.stop()
+    assert status == 0, guarded.served.log()
 
+
+def test_health(url: str) -> None:
     for name in ("live", "ready"):
         assert httpx.get(url.replace("/v1", f"/health/{name}"), timeout=60).status_code == 200

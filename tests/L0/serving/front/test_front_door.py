@@ -14,9 +14,12 @@ from tritonclient.grpc import service_pb2 as pb
 from serving.errors import LaunchError
 from serving.front.config import FrontConfig, Limits
 from serving.front.door import Door
+from serving.front.identity import USER_HEADER
 from serving.front.keys import Key, hashed, write_keys
+from serving.front.server_options import server_options
 from serving.front.wire import SERVICE
 from serving.private import Private
+from tests.helpers.http2 import told_to_go
 
 GOOD = request_of(prompt=text(b"a dog")).SerializeToString()
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -296,6 +299,45 @@ def test_connections_are_counted(tmp_path: Path) -> None:
             assert 1 <= reached <= 3
 
     run(work())
+
+
+def test_the_users_of_an_application_travel_sealed(tmp_path: Path) -> None:
+    keys, user = tmp_path / "keys.json", "0123456789abcdef" * 2
+    named = {
+        name: Key(client=name, tenant="acme", sha256=hashed(name), users=name == "app") for name in ("app", "shop")
+    }
+    write_keys(keys, named.values())
+
+    async def work() -> None:
+        async with served(tmp_path, keys=str(keys)) as (_, triton, address):
+            for name in names:
+                header = [("authorization", f"Bearer {name}"), (USER_HEADER, user)]
+                assert await call(address, GOOD, metadata=header)
+        sealed = [seen.raw_input_contents[1] for seen in triton.seen]
+        assert f'"client": "app:{user}"'.encode() in sealed[0]
+        assert b'"client": "shop"' in sealed[1]
+
+    run(work())
+
+
+def test_connections_are_renewed_and_calls_under_way_go_on(tmp_path: Path) -> None:
+    async def work() -> None:
+        slow = Slow()
+        async with served(tmp_path, slow, limits=Limits(connection_seconds=1.0)) as (_, _triton, address):
+            asked = asyncio.create_task(call(address, GOOD))
+            await slow.began.wait()
+            assert await asyncio.to_thread(told_to_go, address, 60.0)
+            slow.go.set()
+            assert await asked, "its connection is as old"
+
+    run(work())
+
+
+def test_connections_may_stay() -> None:
+    ages = {seconds: dict(server_options(Limits(connection_seconds=seconds))) for seconds in (0.0, 60.0)}
+    assert ages[60.0]["grpc.max_connection_age_ms"] == 60_000
+    assert ages[0.0]["grpc.max_connection_age_ms"] == 2**31 - 1
+    assert all("grpc.max_connection_age_grace_ms" not in options for options in ages.values()), "no call is cut"
 
 
 def test_keys_are_asked_for_before_the_message_is_read(tmp_path: Path) -> None:
