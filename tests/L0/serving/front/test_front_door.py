@@ -303,10 +303,8 @@ def test_connections_are_counted(tmp_path: Path) -> None:
 
 def test_the_users_of_an_application_travel_sealed(tmp_path: Path) -> None:
     keys, user = tmp_path / "keys.json", "0123456789abcdef" * 2
-    named = {
-        name: Key(client=name, tenant="acme", sha256=hashed(name), users=name == "app") for name in ("app", "shop")
-    }
-    write_keys(keys, named.values())
+    names = ("app", "shop")
+    write_keys(keys, [Key(client=name, tenant="acme", sha256=hashed(name), users=name == "app") for name in names])
 
     async def work() -> None:
         async with served(tmp_path, keys=str(keys)) as (_, triton, address):
