@@ -78,9 +78,7 @@ def build_make_tab() -> MakeTab:
                 lines=2,
                 elem_id="prompt",
             )
-            strength = gr.Slider(
-                0, 1.5, value=1, step=0.05, label="Likeness to photos", buttons=[], elem_id="strength"
-            )
+            strength = gr.Slider(0, 1.5, value=1, step=0.05, label="Likeness to photos", buttons=[], elem_id="strength")
             plain = gr.Checkbox(value=True, label="Compare with the plain base", elem_id="plain")
             with gr.Accordion("More", open=False, elem_id="make-more"):
                 seed = gr.Number(label="Seed (empty: a new one each time)", value=None, precision=0, elem_id="seed")

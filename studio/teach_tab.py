@@ -57,9 +57,7 @@ def build_teach_tab(studio: Studio) -> TeachTab:
             )
             with gr.Row():
                 name = gr.Textbox(label="Name", placeholder="my-teddy", max_lines=1, min_width=120, elem_id="name")
-                word = gr.Textbox(
-                    label="What is it?", placeholder="toy", max_lines=1, min_width=120, elem_id="word"
-                )
+                word = gr.Textbox(label="What is it?", placeholder="toy", max_lines=1, min_width=120, elem_id="word")
             with gr.Accordion("More", open=False, elem_id="teach-more"):
                 steps = gr.Number(label="Training steps (empty: as usual)", precision=0, value=None, elem_id="steps")
                 licence = gr.Textbox(

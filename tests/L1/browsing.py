@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
-PATIENCE = 600_000.0  # milliseconds: this is no test of speed
+PATIENCE = 300_000.0  # milliseconds: this is no test of speed
 _ARGUMENTS = [
     "--headless",
     "--no-sandbox",

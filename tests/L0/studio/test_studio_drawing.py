@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from studio_fakes import FakeClient
 from vico_client import InvalidRequest, Unavailable
 
 from studio.drawing import Column, Drawing
@@ -17,6 +16,7 @@ from studio.session import Studio, entries
 from studio.wish import Wish
 from studio.workshop import Workshop
 from tests.helpers.concepts import make_concept
+from tests.helpers.studio_fakes import FakeClient
 
 WISHES = (Wish("a *", "teddy", seed=3), Wish("a toy", seed=3))
 

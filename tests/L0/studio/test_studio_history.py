@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from studio_fakes import png
 
 from studio.history import MAX_ENTRIES, Entry, add, entry_of, read_history, to_stored
 from studio.markup import data_url, history_html, thumbnail_url
 from studio.wish import Wish
+from tests.helpers.studio_fakes import png
 
 THUMBNAIL = thumbnail_url(data_url(png(), "png"))
 ENTRY = entry_of(Wish("a *", "teddy", 7, 0.5, 4.0, "fast", None, "text"), THUMBNAIL)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from studio_fakes import PHOTOS, REFUSED, SLEEPS, STEP, WRITTEN, an_order, telling
 
 from studio.errors import StudioError
 from studio.jobs import Jobs, Phase, Snapshot, Task
+from tests.helpers.studio_fakes import PHOTOS, REFUSED, SLEEPS, STEP, WRITTEN, an_order, telling
 
 PATIENCE = 120.0
 

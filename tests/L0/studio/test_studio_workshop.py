@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from studio_fakes import PHOTOS, REFUSED, SLEEPS, WRITTEN, an_order, telling
 
 import studio.workshop
 from studio.errors import StudioError
@@ -16,6 +15,7 @@ from studio.order import Order
 from studio.registry import Registry
 from studio.workshop import Workshop
 from tests.helpers.concepts import make_concept
+from tests.helpers.studio_fakes import PHOTOS, REFUSED, SLEEPS, WRITTEN, an_order, telling
 
 PATIENCE = 120.0
 
