@@ -226,10 +226,11 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(message)
 
 
-def test_mutated_requests_end_in_an_answer_or_a_clean_refusal(ask: Any) -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_mutated_requests_end_in_an_answer_or_a_clean_refusal(ask: Any, count: int) -> None:
     seen: dict[str, int] = {}
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
     @given(mutated())
     def one(message: bytes) -> None:
         status, words = ask("ModelInfer", message)
@@ -240,6 +241,8 @@ def test_mutated_requests_end_in_an_answer_or_a_clean_refusal(ask: Any) -> None:
 
     one()
     print(seen)
+    assert sum(seen.values()) >= count
+    assert "OK" in seen, "some are still good"
 
 
 @pytest.mark.parametrize("options", [["--host", "0.0.0.0"], ["--tls-cert", "x"], ["--keys", "nowhere.json"]], ids=str)
