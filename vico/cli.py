@@ -28,6 +28,8 @@ PANELS: dict[str, tuple[str, ...]] = {
 }
 """How `vico --help` groups the commands: in the order in which somebody new meets them."""
 OTHERS = "More"
+EXTRAS = {"generate": "cli", "keys": "serve", "concepts": "serve", "import": "train", "import-base": "train"}
+"""What to install for a command whose extra has another name."""
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -89,16 +91,19 @@ def _add(app: typer.Typer, entry: EntryPoint) -> None:
     try:
         command = entry.load()
     except ImportError as error:
-        command = _absent(entry.name, error)
+        command = _absent(entry, error)
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=entry.name, rich_help_panel=_panel(entry.name))
     else:
         app.command(entry.name, rich_help_panel=_panel(entry.name))(command)
 
 
-def _absent(name: str, error: ImportError) -> Callable[[], None]:
+def _absent(entry: EntryPoint, error: ImportError) -> Callable[[], None]:
+    distribution = entry.dist.name if entry.dist else "vico"
+    install = f"pip install '{distribution}[{EXTRAS.get(entry.name, entry.name)}]'"
+
     def command() -> None:
-        raise VicoError(name, f"the library {error.name!r} is not installed", "pip install 'vico[train,export,serve]'")
+        raise VicoError(entry.name, f"the library {error.name!r} is not installed", install)
 
     command.__doc__ = f"Not installed: needs the library {error.name!r}."
     return command

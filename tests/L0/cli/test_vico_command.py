@@ -71,6 +71,16 @@ def test_names_of_a_registry_are_completed(tmp_path: Path) -> None:
     assert done.stdout.split() == ["bear", "boat"]
 
 
+def test_a_command_whose_library_is_absent_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    for name in [name for name in sys.modules if name.startswith("vico_client.gateway")]:
+        monkeypatch.delitem(sys.modules, name)
+    done = CliRunner().invoke(build_app("gateway"), ["gateway"])
+    assert isinstance(done.exception, VicoError)
+    assert "'fastapi'" in str(done.exception)
+    assert done.exception.accepted == "pip install 'vico-client[gateway]'"
+
+
 def test_version() -> None:
     done = _vico(["--version"])
     assert (done.returncode, done.stdout.split()[0]) == (0, "vico")

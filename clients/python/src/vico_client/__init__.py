@@ -32,7 +32,7 @@ from vico_client.pending import PendingResult
 from vico_client.retry import Retry
 from vico_client.settings import TLS
 from vico_client.stream import PictureStream
-from vico_client.stream_messages import Picture, Preview, Progress, StreamEvent, StreamRequest
+from vico_client.stream_messages import Picture, Preview, Progress, StreamEvent, StreamOptions, StreamRequest
 
 __all__ = [
     "TLS",
@@ -61,6 +61,7 @@ __all__ = [
     "ServerError",
     "ServerWarning",
     "StreamEvent",
+    "StreamOptions",
     "StreamRequest",
     "Unavailable",
     "UntrustedServer",

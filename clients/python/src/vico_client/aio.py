@@ -23,7 +23,7 @@ from vico_client.remarks import warn_user
 from vico_client.retry import Retry
 from vico_client.servers import Servers
 from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
-from vico_client.stream_messages import StreamRequest
+from vico_client.stream_messages import StreamOptions, StreamRequest
 from vico_client.tracing import trace_metadata
 from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER
 
@@ -98,18 +98,13 @@ class AsyncClient:
         return asyncio.ensure_future(self.send(GenerateRequest(prompt, **options), timeout=timeout))
 
     def stream(
-        self,
-        prompt: str,
-        *,
-        progress_every: int | None = None,
-        timeout: float | None = None,
-        **options: Unpack[GenerateOptions],
+        self, prompt: str, *, timeout: float | None = None, **options: Unpack[StreamOptions]
     ) -> AsyncPictureStream:
         """As `generate`, watched: `async for` over `Progress`, `Preview` and, in the end, every `Picture`.
 
-        progress_every: steps from one report to the next; 1 without it, 0 = only the pictures.
+        The options are the fields of `StreamRequest`.
         """
-        request = StreamRequest(prompt, progress_every=progress_every, **options)
+        request = StreamRequest(prompt, **options)
         journey = Journey(self._servers, self._retry, affinity(request), checked_timeout(timeout, self.timeout))
         return AsyncPictureStream(request, journey, self._open_stream)
 

@@ -26,7 +26,7 @@ from vico_client.retry import Retry
 from vico_client.servers import Servers
 from vico_client.settings import TLS, Addresses, checked_timeout, make_settings
 from vico_client.stream import PictureStream
-from vico_client.stream_messages import StreamRequest
+from vico_client.stream_messages import StreamOptions, StreamRequest
 from vico_client.tracing import trace_metadata
 from vico_client.wire import INFER, MODEL, MODEL_READY, STREAM_INFER
 
@@ -107,19 +107,12 @@ class Client:
         work.start()
         return pending
 
-    def stream(
-        self,
-        prompt: str,
-        *,
-        progress_every: int | None = None,
-        timeout: float | None = None,
-        **options: Unpack[GenerateOptions],
-    ) -> PictureStream:
+    def stream(self, prompt: str, *, timeout: float | None = None, **options: Unpack[StreamOptions]) -> PictureStream:
         """As `generate`, watched: an iterator over `Progress`, `Preview` and, in the end, every `Picture`.
 
-        progress_every: steps from one report to the next; 1 without it, 0 = only the pictures.
+        The options are the fields of `StreamRequest`.
         """
-        request = StreamRequest(prompt, progress_every=progress_every, **options)
+        request = StreamRequest(prompt, **options)
         journey = Journey(self._servers, self._retry, affinity(request), checked_timeout(timeout, self.timeout))
         return PictureStream(request, journey, self._open_stream, self._counted)
 

@@ -7,7 +7,13 @@ from typing import Union
 
 from PIL import Image
 
-from vico_client.messages import GenerateRequest
+from vico_client.messages import GenerateOptions, GenerateRequest
+
+
+class StreamOptions(GenerateOptions, total=False):
+    """The keywords of `stream`: the fields of `StreamRequest` but for the prompt."""
+
+    progress_every: int | None
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class FakeClient:
         images = tuple(Image.open(io.BytesIO(file)) for _ in range(count))
         return GenerateResult(images, (memoryview(file),) * count, INFO, request.request_id)
 
-    def stream(self, prompt: str, *, progress_every: int | None, timeout: float | None, **options: Any) -> FakeStream:
+    def stream(self, prompt: str, *, timeout: float | None, **options: Any) -> FakeStream:
         self.requests.append(GenerateRequest(prompt, **options))
         self.timeouts.append(timeout)
         error: list[StreamEvent | Exception] = [] if self.error is None else [self.error]

@@ -8,7 +8,12 @@ import json
 from typing import Any
 
 import pytest
-from fake_sdk import DIGEST, FakeClient, app_of, call, edit, encoded, generate, making
+from fake_sdk import DIGEST, FakeClient, FakeStream, app_of, call, edit, encoded, generate, making
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vico_client import Preview
+from vico_client.gateway.fields import ImageFields
+from vico_client.gateway.watching import Relay
 
 
 def _events(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -40,6 +45,33 @@ def test_previews_are_spread_over_the_steps(partial: int, pictures: int) -> None
     assert (completed[-1]["size"], completed[-1]["quality"], completed[-1]["vico"]["seed"]) == ("16x24", "low", 7)
     assert answer.text.count(": step ") == 8
     assert client.streams[0].closed
+
+
+@settings(max_examples=40)
+@given(steps=st.integers(1, 30), told=st.sets(st.integers(1, 30)), wanted=st.integers(0, 3), pictures=st.integers(1, 3))
+def test_reports_that_a_busy_server_leaves_out_are_not_made_up(
+    steps: int, told: set[int], wanted: int, pictures: int
+) -> None:
+    """Whatever is left out: no preview twice, none too many, each later than the one before, and every picture."""
+    events = [event for event in making(steps, pictures) if not isinstance(event, Preview) or event.step in told]
+    relay = Relay(ImageFields(prompt="a", partial_images=wanted), FakeStream("r", events), "image_generation")  # type: ignore[arg-type]
+
+    async def main() -> str:
+        await relay.open()
+        return b"".join([part async for part in relay.events()]).decode()
+
+    sent = [body for _, body in _events(asyncio.run(main()))]
+    for index in range(pictures):
+        own = [body for body in sent if body["vico"]["index"] == index]
+        partial = own[:-1]
+        assert [body["type"] for body in own] == [
+            *["image_generation.partial_image"] * len(partial),
+            "image_generation.completed",
+        ]
+        assert [body["partial_image_index"] for body in partial] == list(range(len(partial)))
+        assert len(partial) <= min(wanted, len(told & set(range(1, steps + 1))))
+        shown = [body["vico"]["step"] for body in partial]
+        assert shown == sorted(set(shown))
 
 
 def test_previews_come_in_the_format_asked_for() -> None:

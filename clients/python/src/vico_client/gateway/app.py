@@ -100,8 +100,7 @@ class Gateway:
         client = self._client.acting_for(_key(credentials), user_of(asked))
         options, seconds = options_of(asked, photo), asked.vico.deadline
         if asked.stream:
-            every = 1 if asked.partial_images else None
-            stream = client.stream(asked.prompt, progress_every=every, timeout=seconds, **options)
+            stream = client.stream(asked.prompt, timeout=seconds, **options)
             relay = Relay(asked, stream, family)
             await while_connected(request, relay.open())
             headers = {"x-request-id": stream.request_id, "cache-control": "no-store"}

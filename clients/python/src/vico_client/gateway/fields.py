@@ -1,6 +1,8 @@
 """What a request may say. A field that is not here is refused by name: nothing is silently left out."""
 
 # No `from __future__ import annotations`: pydantic reads these annotations, on Python 3.9 too.
+import json
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,6 +80,6 @@ def from_form(items: "list[tuple[str, str]]") -> ImageFields:
             raise ValueError(f"{outer}: given twice; accepted: once")
         target[key] = text
     if isinstance(values.get("vico"), str):
-        extensions = VicoFields.model_validate_json(values.pop("vico"))
-        return ImageFields.model_validate({**values, "vico": extensions}, strict=False)
+        with suppress(ValueError):  # what is no JSON is refused as text
+            values["vico"] = json.loads(values["vico"])
     return ImageFields.model_validate(values, strict=False)

@@ -105,6 +105,9 @@ _KINDS: dict[type[VicoClientError], _Kind] = {
 }
 """Every class of the SDK's errors; a new one that is not here counts as its nearest base."""
 
+CODES = frozenset((kind.status, kind.code) for kind in _KINDS.values())
+"""(HTTP status, `code`) of every answer that is an error of the SDK."""
+
 
 def refusal_of(error: VicoClientError) -> Refusal:
     """What the caller is told of an error of the SDK."""
