@@ -243,7 +243,7 @@ def _answer_to(error: Exception, name: str) -> tuple[grpc.StatusCode, str]:
         return error.status, error.line
     if isinstance(error, grpc.RpcError):
         return translated(error, name)
-    logger.error("request %r failed in the front door", name, exc_info=error)
+    logger.error("request %r failed in the front door", name, exc_info=error, extra={"request_id": name})
     return grpc.StatusCode.INTERNAL, internal(name).message
 
 

@@ -53,7 +53,8 @@ def translated(error: grpc.RpcError, request_id: str) -> tuple[grpc.StatusCode, 
     line = _PREFIX.sub("", details, count=1)
     if _OUR_LINE.fullmatch(line):
         return code, line
-    logger.warning("request %r failed behind the door: %s %.500r", request_id, code.name, details)
+    known = {"request_id": request_id}
+    logger.warning("request %r failed behind the door: %s %.500r", request_id, code.name, details, extra=known)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return code, "timeout: it passed before the pictures were done; accepted: a longer one"
     if code is grpc.StatusCode.INVALID_ARGUMENT:

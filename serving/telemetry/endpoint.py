@@ -8,14 +8,14 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Lock, Thread
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from serving.errors import LaunchError
 from serving.telemetry import catalogue as of
-from serving.telemetry.folder import forget_the_dead, registry_of
+from serving.telemetry.folder import bury_the_dead, registry_of
 from serving.telemetry.instruments import Instruments
 
 logger = logging.getLogger("vico.telemetry")
@@ -72,14 +72,17 @@ class _Page:
         self._folder = folder
         self._own = own
         self._triton_up = triton_up
+        self._alone = Lock()
         self._triton = f"http://127.0.0.1:{triton_port}/metrics"
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
         tritons = self._of_triton()
         self._triton_up.set(bool(tritons))
-        forget_the_dead(self._folder)
-        return generate_latest(self._own) + generate_latest(registry_of(self._folder)) + tritons
+        with self._alone:
+            bury_the_dead(self._folder)
+            counted = generate_latest(registry_of(self._folder))
+        return generate_latest(self._own) + counted + tritons
 
     def _of_triton(self) -> bytes:
         try:

@@ -10,13 +10,16 @@ import os
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.processes import state_of
 from serving.telemetry.quiet import quiet
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of `prometheus_client`."""
+_DEAD = "0"
+"""In the place of a process id: no process has it."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -36,12 +39,23 @@ def reserve() -> None:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
-def forget_the_dead(folder: Path) -> None:
-    """Drop the gauges of processes that ended: what they last said is no longer so. Their counters stay."""
-    for file in folder.glob("gauge_*.db"):
-        pid = int(file.stem.rpartition("_")[2])
-        if state_of(pid) == "Z":
-            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+def bury_the_dead(folder: Path) -> None:
+    """Of processes that ended, drop the gauges, which are no longer so, and add all else to one file for each kind:
+    however often a stage is started anew, there is no more to keep or to read. Not from two threads at once."""
+    for file in folder.glob("*_*.db"):
+        kind, _, pid = file.stem.rpartition("_")
+        if pid == _DEAD or state_of(int(pid)) != "Z":
+            continue
+        if not kind.startswith("gauge"):
+            _add(file, folder / f"{kind}_{_DEAD}.db")
+        file.unlink()
+
+
+def _add(file: Path, to: Path) -> None:
+    total = MmapedDict(str(to))  # type: ignore[no-untyped-call]
+    for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+        total.write_value(key, total.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
+    total.close()  # type: ignore[no-untyped-call]
 
 
 def registry_of(folder: Path) -> CollectorRegistry:

@@ -88,6 +88,7 @@ class Handling:
         if self._telemetry.log_prompts:
             self.notes.facts |= texts
 
+    @quiet
     def end(self, error: Exception | None) -> None:
         """It is about to be answered; counts once."""
         if not self._open:

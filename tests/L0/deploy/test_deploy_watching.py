@@ -120,7 +120,8 @@ def test_alerts_say_what_is_wrong() -> None:
         assert set(rule["annotations"]) == {"summary", "description"}
         parsed = list(parts(promql_parser.parse(rule["expr"])))
         for label in re.findall(r"\$labels\.(\w+)", str(rule["annotations"])):
-            groups = [set(p.modifier.labels) for p in parsed if isinstance(p, promql_parser.AggregateExpr)]
+            sums = [part for part in parsed if isinstance(part, promql_parser.AggregateExpr)]
+            groups = [set(part.modifier.labels) if part.modifier is not None else set() for part in sums]
             assert all(label in group for group in groups)
 
 

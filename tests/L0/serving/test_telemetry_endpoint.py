@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -114,6 +115,33 @@ def test_counters_outlive_their_process_and_gauges_do_not(tmp_path: Path) -> Non
             assert found["vico_lanes"] == 5
         assert found["vico_triton_up"] == 1
         assert found["nv_cpu_utilization"] == 0.5
+
+
+def test_what_the_dead_leave_does_not_pile_up(tmp_path: Path) -> None:
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    with MetricsEndpoint("127.0.0.1", 0, folder, Instruments(), free_port()) as endpoint:
+        for _ in range(3):
+            with stage(folder, 1):
+                pass
+        for _ in range(2):
+            found = scrape(endpoint)
+            assert (found["vico_queue_seconds_count"], found["vico_queue_seconds_sum"]) == (3, 0.75)
+            assert found["vico_lane_steps_total"] == 6
+            assert sorted(file.name for file in folder.iterdir()) == ["counter_0.db", "histogram_0.db"]
+
+
+def test_scrapes_at_once_count_everything_once(tmp_path: Path) -> None:
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    with stage(folder, 1):
+        pass
+    with (
+        MetricsEndpoint("127.0.0.1", 0, folder, Instruments(), free_port()) as endpoint,
+        ThreadPoolExecutor(MAX_SCRAPES) as pool,
+    ):
+        found = [pool.submit(scrape, endpoint) for _ in range(MAX_SCRAPES)]
+        assert {one.result(60)["vico_queue_seconds_count"] for one in found} == {1.0}
 
 
 def test_without_triton_ours_are_there_all_the_same(tmp_path: Path) -> None:
