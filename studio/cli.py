@@ -47,7 +47,7 @@ def studio(
     """
     password = _read(password_file)
     if host not in _LOOPBACK and not password:
-        raise StudioError("host", f"{host} can be reached by others", "127.0.0.1, or --password-file too")
+        raise StudioError("host", f"{host} can be reached by others", "127.0.0.1, or a --password-file")
     if not (base / "model_index.json").is_file():
         raise StudioError("base", f"{base} is not a base", "a diffusers folder of Stable Diffusion 1.x")
     with tempfile.TemporaryDirectory(prefix="vico-studio-", ignore_cleanup_errors=True) as folder:
