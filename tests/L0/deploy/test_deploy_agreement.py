@@ -13,7 +13,7 @@ import pytest
 import yaml
 from deployed import OPTIONS, ROOT, compose_servers, dockerfile, parsed
 from deployed_queries import selectors
-from helm_chart import CASES, CHART, EVERYTHING, LEAST, one, pod, render, server
+from helm_chart import CASES, CHART, EVERYTHING, one, pod, render, server
 
 from serving.cli import _tls_files
 from serving.command import EXIT_TIMEOUT_SECONDS
@@ -22,7 +22,7 @@ from serving.errors import LaunchError
 from serving.front.exposure import require_safe
 from serving.front.keys import Key, KeyFile, hashed, write_keys
 from serving.installation import find_installation
-from serving.secret_file import read_secret
+from serving.secret_file import others_may_read
 from serving.telemetry.catalogue import CATALOGUE
 
 CHARTS = {f"chart, {name}": render(values) for name, values in CASES.items()}
@@ -99,9 +99,6 @@ def test_every_file_of_the_arguments_is_mounted(case: str) -> None:
         for source in volumes[mount["name"]].get("projected", {}).get("sources", ()):
             files |= {f"{mount['mountPath']}/{item['path']}" for item in source["secret"]["items"]}
         files.add(mount["mountPath"])
-    if case == "everything":
-        [init] = pod(manifests)["initContainers"]
-        files.add(init["command"][-1])
     given = {argument.partition("=")[2] for argument in ARGUMENTS[f"chart, {case}"]}
     assert {path for path in given if path.startswith("/")} <= files
 
@@ -186,7 +183,8 @@ def test_versions() -> None:
 def test_the_chart_and_vico_serve_have_the_same_defaults_and_bounds() -> None:
     given = yaml.safe_load((CHART / "values.yaml").read_text())["server"]
     for name, option in (
-        ("maxLanes", "--max-lanes"), ("maxQueue", "--max-queue"), ("slots", "--slots"),
+        ("maxLanes", "--max-lanes"), ("maxRows", "--max-rows"), ("maxQueue", "--max-queue"), ("slots", "--slots"),
+        ("maxClientQueue", "--max-client-queue"), ("connectionSeconds", "--connection-seconds"),
         ("hostMib", "--host-mib"), ("referenceMib", "--reference-mib"),
     ):  # fmt: skip
         assert given[name] == OPTIONS[option].default
@@ -246,13 +244,12 @@ def test_vico_serve_finds_the_triton_of_the_image(tmp_path: Path, monkeypatch: p
         find_installation()
 
 
-def test_the_admin_secret_is_copied_to_a_file_that_vico_serve_accepts(tmp_path: Path) -> None:
-    [init] = pod(render(LEAST | {"secrets": LEAST["secrets"] | {"admin": "vico-admin"}}))["initContainers"]
-    program, mode, source, target = init["command"]
-    assert (program, target) == ("install", "/run/vico/admin")
-    file = tmp_path / "secret"
-    file.write_text("a secret of sixteen characters or more")
-    file.chmod(int(mode.partition("=")[2], 8))
-    assert stat.S_IMODE(file.stat().st_mode) == 0o400
-    assert read_secret(file)
-    assert source.startswith(init["volumeMounts"][0]["mountPath"])
+def test_vico_serve_accepts_secrets_as_they_are_mounted() -> None:
+    """Root's, of the pod's group, with the mode that the chart says: nobody but that group reads them."""
+    of_pod = pod(render(EVERYTHING))
+    [volume] = [volume for volume in of_pod["volumes"] if volume["name"] == "secrets"]
+    user, group = of_pod["securityContext"]["runAsUser"], of_pod["securityContext"]["fsGroup"]
+    mode = stat.S_IFREG | volume["projected"]["defaultMode"]
+    mounted = os.stat_result((mode, 1, 1, 1, 0, group, 1, 0, 0, 0))
+    assert not others_may_read(mounted, user, {group})
+    assert others_may_read(mounted, user, {group + 1}), "the test means something"

@@ -59,10 +59,13 @@ capabilities: {drop: [ALL]}
 - --require-signature=/run/secrets/vico/signer.pub
 {{- end }}
 {{- if .Values.secrets.admin }}
-- --admin-secret-file=/run/vico/admin
+- --admin-secret-file=/run/secrets/vico/admin
 {{- end }}
 - --max-lanes={{ .Values.server.maxLanes }}
+- --max-rows={{ .Values.server.maxRows }}
 - --max-queue={{ .Values.server.maxQueue }}
+- --max-client-queue={{ .Values.server.maxClientQueue }}
+- --connection-seconds={{ .Values.server.connectionSeconds }}
 - --slots={{ .Values.server.slots }}
 - --host-mib={{ .Values.server.hostMib }}
 - --reference-mib={{ .Values.server.referenceMib }}
