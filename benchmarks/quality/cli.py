@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks.quality.pair import Pair, Setting
-from benchmarks.quality.plan import ABLATIONS, TUNING, ablation_pairs, comparison_pairs, load_ablations
+from benchmarks.quality.pair import Pair, Setting, concepts_in
+from benchmarks.quality.plan import ABLATIONS, ablation_pairs, comparison_pairs, load_ablations
 from benchmarks.quality.records import write_records
 from benchmarks.quality.report import Scored, score_pairs, write_report
 from benchmarks.quality.scoring import make_scorer, read_subjects
@@ -48,7 +48,8 @@ BASE, PHOTOS, SUITE, SECONDS, WORK = (
     180.0,
     Path(".quality-cache"),
 )
-_TUNING = ",".join(TUNING)
+TUNING_PHOTOS = ROOT / "assets/tuning-photos"
+"""Of things that no comparison reports."""
 
 
 @app.command()
@@ -139,9 +140,9 @@ def tune(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="field=value of the recipe; may be repeated.")
     ] = None,
-    concepts: Concepts = _TUNING,
+    concepts: Annotated[str, typer.Option(help="Comma-separated; default: all.")] = "",
     base: Base = BASE,
-    photos: Photos = PHOTOS,
+    photos: Photos = TUNING_PHOTOS,
     suite: SuiteName = SUITE,
     seconds: Seconds = SECONDS,
     seed: Seed = 0,
@@ -150,7 +151,8 @@ def tune(
 ) -> None:
     """Try values of a recipe on the tuning concepts and print the figures; pictures stay in the work folder."""
     setting = Setting(base, photos, suite, seconds, seed)
-    pairs = tuning_pairs(setting, method, _listed(concepts), parse_changes(changes or []))
+    chosen = _listed(concepts) or concepts_in(photos)
+    pairs = tuning_pairs(setting, method, chosen, parse_changes(changes or []))
     run_pairs(pairs, Store(work), console, pool(processes))
     for record in _score(pairs, Store(work)).records:
         console.print(

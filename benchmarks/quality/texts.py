@@ -17,14 +17,10 @@ Base `{base}`, suite `{suite}` ({prompts} prompts x {seeds} seeds), {sampler} wi
 def comparison_text(pairs: Sequence[Pair]) -> str:
     """Title and conditions of the comparison."""
     concepts = list(dict.fromkeys(pair.concept for pair in pairs))
-    return "\n\n".join(
-        [
-            "# Methods side by side",
-            f"`make quality` prints this page. {len(concepts)} concepts; recipes were found on {' and '.join(TUNING)}, "
-            + ("which are not among them." if not set(concepts) & set(TUNING) else "**which are among them**."),
-            _conditions(pairs),
-        ]
-    )
+    found = f"recipes were found on `assets/tuning-photos`, {' and '.join(TUNING)}"
+    apart = "**of which some are among them**" if set(concepts) & set(TUNING) else "none of which is among them"
+    command = f"`make quality` prints this page. {len(concepts)} concepts; {found}, {apart}."
+    return "\n\n".join(["# Methods side by side", command, _conditions(pairs)])
 
 
 def ablation_text(pairs: Sequence[Pair]) -> str:

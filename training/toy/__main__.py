@@ -12,7 +12,8 @@ import typer
 
 from training.toy import stages
 from training.toy.adopt import adopt_base
-from training.toy.paths import BASE, DEFAULT_WORK, LOOK_ALIKES, PHOTOS, Work
+from training.toy.paths import BASE, DEFAULT_WORK, LOOK_ALIKES, PHOTOS, TUNING_PHOTOS, Work
+from training.toy.vocabulary import HELD_OUT, TUNING
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -75,7 +76,13 @@ def score(work: WorkOption = DEFAULT_WORK, base: BaseOption = BASE) -> None:
 @app.command()
 def photos(work: WorkOption = DEFAULT_WORK, out: OutOption = PHOTOS) -> None:
     """Render the sample photos of the held-out objects."""
-    stages.make_photos(Work(work), out)
+    stages.make_photos(Work(work), out, HELD_OUT, "python -m training.toy photos")
+
+
+@app.command()
+def tuning_photos(work: WorkOption = DEFAULT_WORK, out: OutOption = TUNING_PHOTOS) -> None:
+    """Render photos of the objects on which recipes are found."""
+    stages.make_photos(Work(work), out, TUNING, "python -m training.toy tuning-photos")
 
 
 @app.command()

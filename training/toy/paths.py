@@ -9,6 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ASSETS = REPOSITORY / "assets"
 BASE = ASSETS / "toy-base"
 PHOTOS = ASSETS / "photos"
+TUNING_PHOTOS = ASSETS / "tuning-photos"
 LOOK_ALIKES = PHOTOS / "look-alikes"
 PROBE = "judge-probe.safetensors"  # in the base's folder, beside the judge
 DEFAULT_WORK = REPOSITORY / ".toy-cache"  # git-ignored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from training.toy.catalogue import Model, load_catalogue
-from training.toy.vocabulary import HELD_OUT, HeldOut
+from training.toy.vocabulary import HeldOut
 
 PHOTO_SIZE = 256  # pixels a side
 TRAIN, TEST = 5, 3  # photos per concept
@@ -96,22 +97,22 @@ def photo_jobs(entry: HeldOut, model: Model, folder: Path) -> list[dict[str, Any
     return jobs
 
 
-def all_jobs(furniture: Path, folder: Path) -> list[dict[str, Any]]:
-    """The jobs of every concept, in the order of `HELD_OUT`."""
+def all_jobs(things: Sequence[HeldOut], furniture: Path, folder: Path) -> list[dict[str, Any]]:
+    """The jobs of all of `things`, in their order."""
     models = load_catalogue(furniture)
-    return [job for entry in HELD_OUT for job in photo_jobs(entry, models[entry.model], folder)]
+    return [job for entry in things for job in photo_jobs(entry, models[entry.model], folder)]
 
 
-def publish(furniture: Path, folder: Path, out: Path) -> None:
+def publish(things: Sequence[HeldOut], furniture: Path, folder: Path, out: Path, command: str) -> None:
     """Writes the rendered photos as JPEGs, ``concepts.json`` and ``README.md`` under `out`."""
-    names = [name for entry in HELD_OUT for name in photo_names(entry.concept)]
-    for job, name in zip(all_jobs(furniture, folder), names, strict=True):
+    names = [name for entry in things for name in photo_names(entry.concept)]
+    for job, name in zip(all_jobs(things, furniture, folder), names, strict=True):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         Image.open(job["out"]).convert("RGB").save(out / name, quality=92)
     models = load_catalogue(furniture)
-    entries = [concept_entry(entry, models[entry.model]) for entry in HELD_OUT]
+    entries = [concept_entry(entry, models[entry.model]) for entry in things]
     (out / "concepts.json").write_text(json.dumps([asdict(entry) for entry in entries], indent=1) + "\n")
-    (out / "README.md").write_text(readme(entries), encoding="utf-8")
+    (out / "README.md").write_text(readme(entries, command), encoding="utf-8")
 
 
 def concept_entry(entry: HeldOut, model: Model) -> ConceptEntry:
@@ -122,8 +123,8 @@ def concept_entry(entry: HeldOut, model: Model) -> ConceptEntry:
     )
 
 
-def readme(entries: list[ConceptEntry]) -> str:
-    """``README.md`` of the photos."""
+def readme(entries: list[ConceptEntry], command: str) -> str:
+    """``README.md`` of the photos that `command` makes."""
     rows = [f"| `{e.id}` | {e.name} | {e.init_word} | {e.model} | {e.author} | {e.licence} |" for e in entries]
     return "\n".join(
         [
@@ -132,7 +133,7 @@ def readme(entries: list[ConceptEntry]) -> str:
             f"{len(entries)} objects that the toy base never saw, rendered with Cycles: {TRAIN} photos to train a",
             f"concept on (`train/`) and {TEST} other views to test it with (`heldout/`), {PHOTO_SIZE} pixels",
             "a side, every one from another side, on another floor, in other light.",
-            "Made by `python -m training.toy photos`; `concepts.json` holds the same table for programs.",
+            f"Made by `{command}`; `concepts.json` holds the same table for programs.",
             "",
             "The 3-D models come from Debian's `sweethome3d-furniture` (eTeks, cleaned and converted to OBJ by",
             "Emmanuel Puybaret). The renders may be used under the licence of the model; CC-BY asks to name its",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from training.toy.sources import fetch_blender, fetch_emoji, fetch_furniture
 from training.toy.tokens import write_tokenizer
 from training.toy.unet import UnetRecipe, averaged_model, train_unet
 from training.toy.vae import VaeRecipe, psnr, reconstruct, train_vae
-from training.toy.vocabulary import HELD_OUT
+from training.toy.vocabulary import HeldOut
 from training.toy.world import World
 
 console = Console()
@@ -101,12 +102,12 @@ def make_judge(work: Work, steps: int) -> None:
     train_judge(work.pictures, work.judge, JudgeRecipe(steps=steps))
 
 
-def make_photos(work: Work, out: Path) -> None:
-    """Renders the sample photos."""
+def make_photos(work: Work, out: Path, things: Sequence[HeldOut], command: str) -> None:
+    """Renders the sample photos of `things`."""
     fetch_furniture(work)
-    _render(work, photos.all_jobs(work.furniture, work.root / "photos"), "photos")
-    photos.publish(work.furniture, work.root / "photos", out)
-    console.print(f"photos of {len(HELD_OUT)} concepts in {out}")
+    _render(work, photos.all_jobs(things, work.furniture, work.root / "photos"), "photos")
+    photos.publish(things, work.furniture, work.root / "photos", out, command)
+    console.print(f"photos of {len(things)} concepts in {out}")
 
 
 def make_export(work: Work, out: Path) -> None:

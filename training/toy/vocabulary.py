@@ -108,6 +108,15 @@ HELD_OUT: tuple[HeldOut, ...] = (
     HeldOut("fire-hydrant", "fire hydrant", "extinguisher", "Kator Legaz#fire-hydrant"),
 )
 
+TUNING: tuple[HeldOut, ...] = (
+    HeldOut("white-rabbit", "white rabbit", "rabbit", "Scopia#rabbit"),
+    HeldOut("cuckoo-clock", "cuckoo clock", "clock", "Blend Swap CC-0#cuckooClock"),
+    HeldOut("wooden-car", "wooden car", "car", "Blend Swap CC-BY#carrito-de-madera"),
+    HeldOut("rowboat", "rowboat", "boat", "Blend Swap CC-BY#rowboat", fill=(0.8, 0.95)),
+)
+"""Further objects that the base never sees, on which recipes are found and nothing is reported. They came after the
+base, so that its tokenizer does not have their names."""
+
 SCENES: tuple[Scene, ...] = (
     Scene("grass", "on the grass", "grass"),
     Scene("beach", "on the beach", "a beach"),
