@@ -14,11 +14,13 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.outputs.frames import receive_frame, send_frame
+from serving.telemetry.redaction import traceback_without
 
 logger = logging.getLogger("vico.safety")
 
@@ -59,12 +61,14 @@ def main(target: str) -> None:
         send_frame(stage, json.dumps(_answer(check, json.loads(head), pixels)).encode())
 
 
-def _answer(check: Check, head: dict[str, list[int]], pixels: bytes) -> dict[str, object]:
+def _answer(check: Check, head: dict[str, Any], pixels: bytes) -> dict[str, object]:
     pictures = np.frombuffer(pixels, np.uint8).reshape(head["shape"])
     try:
-        return {"verdicts": [str(verdict) for verdict in check(pictures, head["facts"])]}  # type: ignore[arg-type]
-    except Exception as error:
-        logger.exception("the safety checker failed")
+        return {"verdicts": [str(verdict) for verdict in check(pictures, head["facts"])]}
+    except Exception as error:  # noqa: BLE001 - it is the operator's code, and this picture's alone
+        # it may repeat what it was told, and prompts stand in no log
+        texts = [str(head["facts"].get(name, "")) for name in ("prompt", "negative_prompt")]
+        logger.error("the safety checker failed\n%s", traceback_without(error, texts))
         return {"failed": type(error).__name__}
 
 

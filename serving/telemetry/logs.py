@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import traceback
 from typing import Any
 
@@ -13,11 +11,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from serving.telemetry.config import TelemetryConfig
 from serving.telemetry.notes import here
-
-HIDDEN = "[hidden]"
-_SHORTEST_HIDDEN = 3
-"""Characters: a shorter text would be found everywhere."""
-_WORD = re.compile(r"[^\W_]{3,}")
+from serving.telemetry.redaction import hide, traceback_without
 
 
 def configure_logs(config: TelemetryConfig) -> None:
@@ -61,19 +55,9 @@ def _with_traceback(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 
 
 def _with_traceback_without_texts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Where the fault is, and of what kind; what it says only if no word of the request is in it.
-
-    An error's message may repeat what it was given, in part, or escaped any number of times.
-    """
     error = _error_of(event)
-    if error is None:
-        return event
-    text, words = "".join(traceback.format_exception(error)), _words()
-    for one in _chain(error):
-        message = "".join(traceback.format_exception_only(one))
-        if any(word in message.casefold() for word in words):
-            text = text.replace(message, f"{type(one).__name__}: {HIDDEN}\n")
-    event["exception"] = text
+    if error is not None:
+        event["exception"] = traceback_without(error, _texts())
     return event
 
 
@@ -83,37 +67,14 @@ def _error_of(event: EventDict) -> BaseException | None:
     return error
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and those before it."""
-    found: list[BaseException] = []
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is not None and one not in found:
-            found.append(one)
-            waiting += [one.__cause__, one.__context__]
-    return found
-
-
-def _words() -> set[str]:
-    """Of the request's texts, in small letters, as they are and as escapes write them."""
-    notes = here()
-    words = {word for text in (notes.texts if notes else ()) for word in _WORD.findall(text)}
-    escaped = {form for word in words for form in (json.dumps(word)[1:-1], ascii(word)[1:-1])}
-    return {word.casefold() for word in words | escaped}
-
-
 def _without_texts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Whatever wrote the line."""
-    notes = here()
-    texts = [text for text in notes.texts if len(text) >= _SHORTEST_HIDDEN] if notes else []
+    texts = _texts()
     if not texts:
         return event
-    return {key: _hide(value, texts) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: hide(value, texts) if isinstance(value, str) else value for key, value in event.items()}
 
 
-def _hide(line: str, texts: list[str]) -> str:
-    for text in sorted(texts, key=len, reverse=True):
-        for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
-            line = line.replace(form, HIDDEN)
-    return line
+def _texts() -> tuple[str, ...]:
+    notes = here()
+    return notes.texts if notes else ()

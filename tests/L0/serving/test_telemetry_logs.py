@@ -17,9 +17,11 @@ from test_serving_adapter import PB, FakeRequest, FakeTensor
 from test_serving_stages import CALLER, Server, _array
 
 from serving.config import ServingConfig
+from serving.outputs.checker_process import _answer
 from serving.telemetry.config import TelemetryConfig, resolved_format
-from serving.telemetry.logs import HIDDEN, configure_logs, formatter
+from serving.telemetry.logs import configure_logs, formatter
 from serving.telemetry.notes import Notes, note_texts, taking
+from serving.telemetry.redaction import HIDDEN
 from serving.telemetry.stage import StageTelemetry
 from serving.triton_adapter import TritonAdapter
 from serving.triton_log import TritonLog
@@ -136,6 +138,18 @@ def test_a_fault_that_does_not_repeat_the_prompt_says_what_it_says(
     monkeypatch.setattr(server.text, "_tokenized", lambda *_: 1 // 0)
     TritonAdapter(PB, server.text).execute([asked(prompt=SECRET)])
     assert "ZeroDivisionError: integer division" in logged.lines()[1]["exception"]
+
+
+def test_a_safety_checker_that_fails_is_logged_without_what_it_was_told(logged: Log) -> None:
+    def checker(_pictures: Any, facts: Any) -> Any:
+        raise ValueError(f"cannot judge {facts['prompt']!r}")
+
+    head = {"shape": [1, 1, 1, 3], "facts": {"prompt": SECRET, "negative_prompt": ""}}
+    assert _answer(checker, head, bytes(3)) == {"failed": "ValueError"}
+    [line] = logged.lines()
+    assert f"ValueError: {HIDDEN}" in line["event"]
+    assert "in checker" in line["event"]
+    assert "Dalloway" not in logged.text
 
 
 @pytest.mark.parametrize("logged", [TelemetryConfig("json", log_prompts=True)], indirect=True)
