@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from importlib.metadata import version
 from typing import Any
@@ -194,20 +194,33 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
     def _stream(self, key: Key) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         async def serve(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             """One request after the other: each has its own place, name and end."""
-            async for message in messages:
-                with self._visit(key, "ModelStreamInfer") as visit:
-                    try:
-                        with self.gate.call(key):
-                            request = self._wanted(message, context, visit)
-                            answers = self.upstream.stream(*self._passed_on(request, context, visit))
-                            async with aclosing(latest(answers)) as current:
-                                async for answer in current:
-                                    yield _cleaned(answer)
-                        visit.status = grpc.StatusCode.OK
-                    except Exception as error:  # noqa: BLE001 - the last line of defence: gRPC would tell the client
-                        await _abort(context, error, visit)
+            try:
+                with self.gate.stream(key):
+                    async for message in messages:
+                        async with aclosing(self._streamed(message, context, key)) as answers:
+                            async for answer in answers:
+                                yield answer
+            except Refused as refused:
+                self._telemetry.turned_away(refused.status)
+                await context.abort(refused.status, refused.line)
 
         return serve
+
+    async def _streamed(self, message: bytes, context: Any, key: Key) -> AsyncGenerator[bytes, None]:
+        """The answers to one request of a stream."""
+        with self._visit(key, "ModelStreamInfer") as visit:
+            try:
+                # the key may have been revoked since the stream began
+                identify(context.invocation_metadata() or (), self._keys)
+                with self.gate.call(key):
+                    request = self._wanted(message, context, visit)
+                    answers = self.upstream.stream(*self._passed_on(request, context, visit))
+                    async with aclosing(latest(answers)) as current:
+                        async for answer in current:
+                            yield _cleaned(answer)
+                visit.status = grpc.StatusCode.OK
+            except Exception as error:  # noqa: BLE001 - the last line of defence: gRPC would tell the client
+                await _abort(context, error, visit)
 
     def _wanted(self, message: bytes, context: Any, visit: Visit) -> Any:
         """The `ModelInferRequest`, whose id is fit for logs from here on."""

@@ -30,6 +30,7 @@ class Gate:
         self._limits = limits
         self._now = now
         self._inside: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
         self._rates: dict[str, tuple[float, float]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -63,6 +64,23 @@ class Gate:
             self._inside += Counter()
             if not self._inside:
                 self._empty.set()
+
+    @contextmanager
+    def stream(self, key: Key) -> Iterator[None]:
+        """A client's stream, also while it asks for nothing: a silent one takes gRPC's room from the others.
+
+        Raises:
+            Refused: the client has as many as it may.
+        """
+        if self._streams[key.client] >= self._limits.calls_per_client:
+            problem = f"{self._streams[key.client]} streams of this client are open"
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", problem, "fewer at once")
+        self._streams[key.client] += 1
+        try:
+            yield
+        finally:
+            self._streams[key.client] -= 1
+            self._streams += Counter()
 
     async def emptied(self, grace_seconds: float) -> bool:
         """Whether everybody left within the grace."""

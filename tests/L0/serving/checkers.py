@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ Facts = Mapping[str, object]
 def by_prompt(pictures: Pictures, facts: Facts) -> Sequence[str]:
     """`refuse 1 blur 0` in the prompt: what is said of the pictures of these numbers; anything else is allowed."""
     words = str(facts["prompt"]).split()
-    said = {int(number): verdict for verdict, number in zip(words[::2], words[1::2], strict=False)}
+    said = {int(number): word for word, number in pairwise(words) if number.isdigit()}
     first = int(str(facts["first_image"]))
     return [said.get(first + index, "allow") for index in range(len(pictures))]
 
