@@ -24,7 +24,7 @@ COMMANDS = "vico.commands"
 PANELS: dict[str, tuple[str, ...]] = {
     "Make a concept": ("train", "evaluate", "inspect", "verify", "import"),
     "Serve it": ("import-base", "export", "serve", "keys", "concepts"),
-    "Ask for pictures": ("generate", "studio", "gateway", "loadtest"),
+    "Ask for pictures": ("generate", "studio", "gateway", "verify-image", "loadtest"),
 }
 """How `vico --help` groups the commands: in the order in which somebody new meets them."""
 OTHERS = "More"

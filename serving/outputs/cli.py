@@ -25,10 +25,10 @@ def verify_image(
     watermark_key_file: Annotated[Path | None, typer.Option(help="Look for the watermark of this secret.")] = None,
     search: Annotated[bool, typer.Option(help="For the watermark of a cropped or scaled picture too.")] = True,
     trust: Annotated[Path | None, typer.Option(help="Authorities (PEM) whose signatures are believed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
 ) -> None:
     """Tell where a picture comes from: its signed metadata, its watermark. Exit code 1: neither says so."""
     pixels, image_format = _opened(file)
-    table = Table("", "", show_header=False)
     facts = _provenance(file.read_bytes(), image_format, trust.read_text() if trust else "")
     found = facts.get("signature") in ("Valid", "Trusted")
     if watermark_key_file is not None:
@@ -36,11 +36,19 @@ def verify_image(
         mark = Watermark(key).read(pixels, search)
         facts["watermark"] = f"id {mark.deployment}, at {mark.scale:.3g} times its size" if mark else "none of this key"
         found = found or mark is not None
+    _tell(facts, as_json=as_json)
+    if not found:
+        raise typer.Exit(NOTHING_FOUND)
+
+
+def _tell(facts: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table("", "", show_header=False)
     for name, value in facts.items():
         table.add_row(name, value)
     Console(soft_wrap=True, highlight=False).print(table)
-    if not found:
-        raise typer.Exit(NOTHING_FOUND)
 
 
 def _opened(file: Path) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import typer
+from rich.markup import render
 from typer.testing import CliRunner
 
 from vico.cli import COMMANDS, OTHERS, PANELS, build_app, main
@@ -61,6 +62,18 @@ def test_every_command_with_a_result_tells_it_as_json() -> None:
             parts = getattr(command, "commands", {})
             assert parts, name
             assert all("--json" in options(part) for part in parts.values()), name
+
+
+def test_no_help_text_is_taken_for_markup() -> None:
+    """Rich leaves out what it takes for a tag: `[default: …]` is one."""
+
+    def texts(command: Any) -> list[str]:
+        own = [text for item in (command, *command.params) if (text := getattr(item, "help", None))]
+        return own + [text for part in getattr(command, "commands", {}).values() for text in texts(part)]
+
+    shown = texts(typer.main.get_command(build_app()))
+    assert len(shown) > 100
+    assert [text for text in shown if render(text).plain != text] == []
 
 
 def test_names_of_a_registry_are_completed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +148,7 @@ def test_the_command_tells_what_there_is(tmp_path: Path) -> None:
         assert part in words, words
     assert "Valid" in cli(str(file))[1]
     assert "signingCredential.untrusted" in cli(str(file))[1]
+    assert json.loads(cli(str(file), "--json")[1])["signature"] == "Valid"
     status, words = cli(str(plain), *key)
     assert (status, "none" in words) == (1, True)
     (tmp_path / "no-picture").write_bytes(b"GIF89a")

@@ -54,7 +54,7 @@ def test_reports_that_a_busy_server_leaves_out_are_not_made_up(
 ) -> None:
     """Whatever is left out: no preview twice, none too many, each later than the one before, and every picture."""
     events = [event for event in making(steps, pictures) if not isinstance(event, Preview) or event.step in told]
-    relay = Relay(ImageFields(prompt="a", partial_images=wanted), FakeStream("r", events), "image_generation")  # type: ignore[arg-type]
+    relay = Relay(ImageFields(prompt="a", partial_images=wanted), FakeStream("r", events), "image_generation")
 
     async def main() -> str:
         await relay.open()

@@ -10,18 +10,36 @@ import typer
 
 from vico_client.settings import TLS, Settings, make_settings
 
+_SERVER = "The server"  # panel of --help
+
 Address = Annotated[
-    str, typer.Option("--address", "-a", envvar="VICO_ADDRESS", help="gRPC address, host:port; several with commas.")
+    str,
+    typer.Option(
+        "--address",
+        "-a",
+        envvar="VICO_ADDRESS",
+        help="gRPC address, host:port; several with commas.",
+        rich_help_panel=_SERVER,
+    ),
 ]
-Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds for a request.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds for a request.", rich_help_panel=_SERVER)]
 TlsCa = Annotated[
-    Optional[Path], typer.Option(help="TLS: certificates (PEM) to trust [default: VICO_TLS_ROOT_CERTIFICATES].")
+    Optional[Path],
+    typer.Option(
+        help="TLS: certificates (PEM) to trust; default: VICO_TLS_ROOT_CERTIFICATES.", rich_help_panel=_SERVER
+    ),
 ]
-TlsCert = Annotated[Optional[Path], typer.Option(help="Mutual TLS: our own certificate with its chain (PEM).")]
-TlsKey = Annotated[Optional[Path], typer.Option(help="Mutual TLS: its private key (PEM).")]
+TlsCert = Annotated[
+    Optional[Path],
+    typer.Option(help="Mutual TLS: our own certificate with its chain (PEM).", rich_help_panel=_SERVER),
+]
+TlsKey = Annotated[Optional[Path], typer.Option(help="Mutual TLS: its private key (PEM).", rich_help_panel=_SERVER)]
 # never on the command line, where every process of the machine can read it
 ApiKeyFile = Annotated[
-    Optional[Path], typer.Option(exists=True, dir_okay=False, help="File with the API key [default: VICO_API_KEY].")
+    Optional[Path],
+    typer.Option(
+        exists=True, dir_okay=False, help="File with the API key; default: VICO_API_KEY.", rich_help_panel=_SERVER
+    ),
 ]
 
 

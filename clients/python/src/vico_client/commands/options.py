@@ -19,11 +19,11 @@ Seed = Annotated[Optional[int], typer.Option(help="The same seed gives the same 
 Preset = Annotated[
     Optional[str], typer.Option(help="quality, balanced or fast.", autocompletion=words("quality", "balanced", "fast"))
 ]
-Steps = Annotated[Optional[int], typer.Option(help="Denoising steps [default: the preset's].")]
+Steps = Annotated[Optional[int], typer.Option(help="Denoising steps; default: the preset's.")]
 Sampler = Annotated[
     Optional[str],
     typer.Option(
-        help="Sampler, for example dpmpp_2m or unipc [default: the preset's].",
+        help="Sampler, for example dpmpp_2m or unipc; default: the preset's.",
         autocompletion=words("ddim", "dpmpp_2m", "unipc"),
     ),
 ]
@@ -36,7 +36,7 @@ OutputFormat = Annotated[
     Optional[str],
     typer.Option(
         "--format",
-        help="png, jpeg, webp or raw [default: by the suffix of --out].",
+        help="png, jpeg, webp or raw; default: by the suffix of --out.",
         autocompletion=words("png", "jpeg", "webp", "raw"),
     ),
 ]
@@ -46,8 +46,8 @@ ReferenceImage = Annotated[
 Show = Annotated[
     Optional[bool],
     typer.Option(
-        help="Show the pictures in the terminal, as coarse blocks where it has no graphics "
-        "[default: where it has: kitty, iTerm2, sixel]."
+        help="Show the pictures in the terminal, as coarse blocks where it has no graphics; "
+        "default: where it has (kitty, iTerm2, sixel)."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, errors included.")]

@@ -23,7 +23,7 @@ Metrics = Annotated[
     Optional[str], typer.Option(envvar="VICO_METRICS", help="host:port of the server's Prometheus metrics, read along.")
 ]
 WorkloadFile = Annotated[
-    Optional[Path], typer.Option("--workload", "-w", help="TOML: what requests look like [default: the shipped one].")
+    Optional[Path], typer.Option("--workload", "-w", help="TOML: what requests look like; default: the shipped one.")
 ]
 Concepts = Annotated[
     Optional[list[str]], typer.Option("--concept", "-c", help="Concept, popular ones first; 'toy-{0..9}' is ten.")
@@ -33,7 +33,7 @@ Warmup = Annotated[float, typer.Option(help="Seconds at the beginning that no fi
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same requests at the same instants.")]
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Sending processes.")]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds, for requests without a deadline.")]
-Out = Annotated[Optional[Path], typer.Option("--out", "-o", help="New folder for all results [default: by the time].")]
+Out = Annotated[Optional[Path], typer.Option("--out", "-o", help="New folder for all results; default: by the time.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object, errors included.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No live view.")]
 Rate = Annotated[Optional[float], typer.Option(help="Open loop: requests a second.")]
@@ -52,7 +52,7 @@ Preheat = Annotated[bool, typer.Option(help="Ask once for each concept before th
 Stream = Annotated[bool, typer.Option("--stream", help="Ask for progress and previews, and time the first ones.")]
 TenantsFile = Annotated[
     Optional[Path],
-    typer.Option("--tenants", help="Lines `<name> <API key>`: they take turns [default: the key of VICO_API_KEY]."),
+    typer.Option("--tenants", help="Lines `<name> <API key>`: they take turns; default: the key of VICO_API_KEY."),
 ]
 MaxP95 = Annotated[Optional[float], typer.Option(help="Goal: p95 latency in seconds; missed = exit code 1.")]
 MaxErrors = Annotated[
