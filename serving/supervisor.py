@@ -114,6 +114,8 @@ class Supervisor:
         """Look at everything once, and mend what is broken."""
         if self.front.ended():
             self._replace_front()
+            if self._serving:
+                self._admit_or_restart()
         broken = self._watch.broken()
         if broken:
             self._mend(broken)
@@ -127,7 +129,7 @@ class Supervisor:
             self._restart()
         else:
             self._watch = Watch({TRITON: self._server.pid} | stage_processes(self._server.pid))
-            self._admit()
+            self._admit_or_restart()
 
     def _reload(self, stage: str) -> bool:
         # a frozen process that goes on later can take the server with it
@@ -162,7 +164,8 @@ class Supervisor:
         self._reloaded = False
         self._began = time.monotonic()
         self._watch = Watch({TRITON: self._server.pid} | stage_processes(self._server.pid))
-        self._admit()
+        if not self._admit():
+            raise LaunchError("front", "it cannot reach the server", "a look at the log")
 
     def _ask_canary(self) -> None:
         if time.monotonic() < self._next_canary:
@@ -174,7 +177,7 @@ class Supervisor:
         self._metrics.canary(verdict is Verdict.WELL)
         if verdict is Verdict.WELL:
             if not self._serving:
-                self._admit()
+                self._admit_or_restart()
             self._ill = 0
             return
         self._ill += 1
@@ -188,16 +191,24 @@ class Supervisor:
         self._metrics.restarted(FRONT)
         self._canary.cancel_all()
         self.front = FrontProcess(self.front.config)
-        if self._serving:
-            self._admit()
 
-    def _admit(self) -> None:
+    def _admit_or_restart(self) -> None:
+        if not self._admit():
+            logger.error("the front door cannot reach the server")
+            self._restart()
+
+    def _admit(self) -> bool:
+        """Let calls in; whether the door reaches the server. One that died while something else was mended is replaced
+        first: two faults at once must not end what outlives either."""
+        if self.front.ended():
+            self._replace_front()
         if not self.front.serve():
-            raise LaunchError("front", "it cannot reach the server", "a look at the log")
+            return False
         self._serving = True
         self._metrics.serves(True)
         self._ill = 0
         self._next_canary = time.monotonic() + self._patience.canary_every_seconds
+        return True
 
     def _refuse(self, drop: bool, drop_streams: bool = False) -> None:
         self._serving = False
