@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -23,7 +25,7 @@ def studio(
     ] = "localhost:8001",
     key_file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="File with the server's API key [default: VICO_API_KEY]."),
+        typer.Option(exists=True, dir_okay=False, help="File with the server's API key; default: VICO_API_KEY."),
     ] = None,
     tls_ca: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="TLS: certificates (PEM) to trust.")
@@ -50,6 +52,7 @@ def studio(
         raise StudioError("host", f"{host} can be reached by others", "127.0.0.1, or a --password-file")
     if not (base / "model_index.json").is_file():
         raise StudioError("base", f"{base} is not a base", "a diffusers folder of Stable Diffusion 1.x")
+    _exit_on_signals()
     with tempfile.TemporaryDirectory(prefix="vico-studio-", ignore_cleanup_errors=True) as folder:
         private = Path(folder)
         # read when Gradio is imported
@@ -73,6 +76,16 @@ def studio(
                 serve(page, Web(host, port, password), lambda url: console.print(f"ready: {url}", highlight=False))
             finally:
                 jobs.cancel()
+
+
+def _exit_on_signals() -> None:
+    """SIGTERM and Ctrl-C end the command in order: uvicorn, done, raises again what it caught."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
 
 
 def _read(file: Path | None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from studio.wish import Wish
+from studio.wish import MAX_SEED, Wish
 
 MAX_ENTRIES = 24
 _CONFIG = ConfigDict(extra="ignore")
@@ -20,7 +20,7 @@ class Entry:
 
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     concept: Annotated[str, StringConstraints(max_length=200)]
-    seed: Annotated[int, Field(ge=0, lt=2**53)]
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
     image_guidance: Annotated[float, Field(ge=0, le=1.5)]
     guidance_scale: Annotated[float, Field(ge=1, le=30)]
     preset: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}$")]

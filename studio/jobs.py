@@ -160,6 +160,8 @@ class Jobs:
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
+            # threads that spin while they wait would take the cores from the picture server
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         )
         with self._lock:
             self._process, cancelled = process, self._cancelled

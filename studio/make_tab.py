@@ -14,7 +14,7 @@ from studio.history import Entry, add, read_history, to_stored
 from studio.markup import columns_html, history_html, problem_html
 from studio.session import Studio, entries
 from studio.snippets import curl_code, python_code
-from studio.wish import Wish, checked_seed
+from studio.wish import Wish, checked_seed, checked_steps
 
 PRESETS = [("quick", "fast"), ("balanced", "balanced"), ("best", "quality")]
 _CHOOSE = """
@@ -33,10 +33,10 @@ class MakeTab:
     prompt: gr.Textbox
     strength: gr.Slider
     plain: gr.Checkbox
-    seed: gr.Number
+    seed: gr.Textbox
     guidance: gr.Slider
     preset: gr.Radio
-    steps: gr.Number
+    steps: gr.Textbox
     negative: gr.Textbox
     draw: gr.Button
     stop: gr.Button
@@ -81,20 +81,18 @@ def build_make_tab() -> MakeTab:
             strength = gr.Slider(0, 1.5, value=1, step=0.05, label="Likeness to photos", buttons=[], elem_id="strength")
             plain = gr.Checkbox(value=True, label="Compare with the plain base", elem_id="plain")
             with gr.Accordion("More", open=False, elem_id="make-more"):
-                seed = gr.Number(label="Seed (empty: a new one each time)", value=None, precision=0, elem_id="seed")
+                seed = gr.Textbox(label="Seed (empty: a new one each time)", max_lines=1, elem_id="seed")
                 guidance = gr.Slider(
                     1, 15, value=7.5, step=0.5, label="Likeness to words", buttons=[], elem_id="guidance"
                 )
                 preset = gr.Radio(PRESETS, value="balanced", label="Speed", elem_id="preset")
-                steps = gr.Number(
-                    label="Steps (empty: as the speed says)", value=None, precision=0, elem_id="draw-steps"
-                )
+                steps = gr.Textbox(label="Steps (empty: as the speed says)", max_lines=1, elem_id="draw-steps")
                 negative = gr.Textbox(label="What not to show", elem_id="negative")
             with gr.Row():
                 draw = gr.Button("Draw", variant="primary", min_width=120, elem_id="draw")
                 stop = gr.Button("Stop", variant="stop", min_width=120, visible=False, elem_id="stop")
         with gr.Column(min_width=300, scale=3):
-            columns = gr.HTML("<div class='columns'><div class='empty'></div></div>", elem_id="columns")
+            columns = gr.HTML("<div class='results'><div class='empty'></div></div>", elem_id="columns")
     gr.HTML("<h3>Before</h3>")
     history = gr.HTML(history_html(()), js_on_load=_CHOOSE, elem_id="history")
     with gr.Accordion("The same by code", open=False, elem_id="code"):
@@ -174,10 +172,10 @@ def _code(studio: Studio, wish: Wish) -> tuple[str, str]:
 def _wish(
     prompt: str | None,
     strength: float,
-    seed: float | None,
+    seed: str | None,
     guidance: float,
     preset: str,
-    steps: float | None,
+    steps: str | None,
     negative: str | None,
 ) -> Wish:
     return Wish(
@@ -186,7 +184,7 @@ def _wish(
         image_guidance=strength,
         guidance_scale=guidance,
         preset=preset,
-        steps=None if steps is None else int(steps),
+        steps=checked_steps(steps),
         negative_prompt=(negative or "").strip(),
     )
 
@@ -212,9 +210,9 @@ def _form_of(entry: Entry) -> list[Any]:
         entry.prompt,
         entry.image_guidance,
         not concepts,
-        entry.seed,
+        str(entry.seed),
         entry.guidance_scale,
         entry.preset,
-        entry.steps,
+        str(entry.steps or ""),
         entry.negative_prompt,
     ]

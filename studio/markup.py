@@ -93,7 +93,7 @@ def job_html(snapshot: Snapshot) -> str:
 
 def columns_html(columns: Sequence[Column]) -> str:
     """The pictures side by side."""
-    return f"<div class='columns columns-{len(columns)}'>{''.join(map(_column, columns))}</div>" if columns else ""
+    return f"<div class='results results-{len(columns)}'>{''.join(map(_column, columns))}</div>" if columns else ""
 
 
 def history_html(history: Sequence[Entry]) -> str:
@@ -127,7 +127,7 @@ def _column(column: Column) -> str:
         below = ""
     state = "done" if column.done else "failed" if column.problem else "drawing"
     return (
-        f"<figure class='column' data-state='{state}'><figcaption class='title'>{escape(wish.title)}</figcaption>"
+        f"<figure class='result' data-state='{state}'><figcaption class='title'>{escape(wish.title)}</figcaption>"
         f"{inside}<figcaption>{below}</figcaption></figure>"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.errors import StudioError
+from studio.numbers import whole
 from vico.concept import validate_concept_id
 from vico.errors import ConceptError
 
@@ -35,7 +36,7 @@ def make_order(
     word: str,
     photos: list[str] | None,
     *,
-    steps: float | None = None,
+    steps: str | None = None,
     licence: str = "",
     keep: bool = False,
     replace: bool = False,
@@ -54,10 +55,9 @@ def make_order(
         raise StudioError("name", f"{concept_id!r} is too long", "at most 64 characters") from None
     if not _WORD.fullmatch(kind):
         raise StudioError("what is it", "none yet" if not kind else f"{kind!r}", "one ordinary word, such as dog")
-    if steps is not None and not 1 <= steps <= _MAX_STEPS:
-        raise StudioError("steps", f"{steps:g}", f"1 to {_MAX_STEPS}, or nothing for the usual number")
+    taken = whole("steps", steps, 1, _MAX_STEPS, "for the usual number")
     paths = tuple(Path(photo) for photo in photos or [])
-    return Order(concept_id, kind, paths, None if steps is None else int(steps), licence.strip()[:1000], keep, replace)
+    return Order(concept_id, kind, paths, taken, licence.strip()[:1000], keep, replace)
 
 
 def slug(name: str) -> str:

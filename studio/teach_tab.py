@@ -22,7 +22,7 @@ class TeachTab:
     photos: gr.File
     name: gr.Textbox
     word: gr.Textbox
-    steps: gr.Number
+    steps: gr.Textbox
     licence: gr.Textbox
     keep: gr.Checkbox
     replace: gr.Checkbox
@@ -59,7 +59,7 @@ def build_teach_tab(studio: Studio) -> TeachTab:
                 name = gr.Textbox(label="Name", placeholder="my-teddy", max_lines=1, min_width=120, elem_id="name")
                 word = gr.Textbox(label="What is it?", placeholder="toy", max_lines=1, min_width=120, elem_id="word")
             with gr.Accordion("More", open=False, elem_id="teach-more"):
-                steps = gr.Number(label="Training steps (empty: as usual)", precision=0, value=None, elem_id="steps")
+                steps = gr.Textbox(label="Training steps (empty: as usual)", max_lines=1, elem_id="steps")
                 licence = gr.Textbox(
                     label="Whose photos are they? (kept in the concept)",
                     placeholder="mine; nobody is in them",
@@ -115,7 +115,7 @@ def _begin(method: Callable[[Order], None]) -> Callable[..., str]:
         photos: list[str] | None,
         name: str | None,
         word: str | None,
-        steps: float | None,
+        steps: str | None,
         licence: str | None,
         keep: bool | None,
         replace: bool | None,

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from studio.errors import StudioError
+from studio.numbers import whole
 from studio.registry import Known
 
 MAX_COLUMNS = 4
 PLAIN = "plain base"
+MAX_SEED = 2**53 - 1  # the greatest that a browser can keep
 _SEEDS = 1_000_000  # more are possible; these can be read out, and typed on a phone
 
 
@@ -76,13 +78,15 @@ def _named(prompt: str, known: Known, word: str) -> str:
 
 def any_seed() -> int:
     """One that nobody chose."""
-    return secrets.randbelow(_SEEDS)
+    return 1 + secrets.randbelow(_SEEDS)
 
 
-def checked_seed(given: float | None) -> int:
+def checked_seed(typed: str | None) -> int:
     """The seed in the form, or any. StudioError for what is none."""
-    if given is None:
-        return any_seed()
-    if given != int(given) or not 0 <= given < 2**53:
-        raise StudioError("seed", f"{given:g}", "a whole number from 0 on, or nothing for a new one each time")
-    return int(given)
+    seed = whole("seed", typed, 0, MAX_SEED, "for a new one each time")
+    return any_seed() if seed is None else seed
+
+
+def checked_steps(typed: str | None) -> int | None:
+    """The steps in the form; None = the preset's. StudioError for what is none."""
+    return whole("steps", typed, 1, 100, "for what the speed says")

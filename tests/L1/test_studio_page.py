@@ -120,21 +120,24 @@ def test_photos_concept_picture_history_and_code(browsed: Browsed, stage: Stage,
     on_pictures(page)
     page.locator("#concepts").get_by_text(NAME).wait_for()
     page.locator("#prompt textarea").fill("a * in the snow")
+    page.locator("#make-more button").first.click()
+    page.locator("#seed textarea, #seed input").wait_for()
     page.locator("#draw").click()
-    page.locator(".column[data-state=done]").nth(1).wait_for()
-    assert page.locator(".column .title").all_inner_texts() == [NAME, "plain base"]
+    page.locator(".result[data-state=done]").nth(1).wait_for()
+    assert page.locator(".result .title").all_inner_texts() == [NAME, "plain base"]
     assert [(prompt, options.get("concept")) for prompt, options in stage.client.asked] == [
         ("a * in the snow", NAME),
         (f"a {stage.studio.registry.known(NAME).word} in the snow", None),
     ]
-    assert len({options["seed"] for _, options in stage.client.asked}) == 1
+    [seed] = {options["seed"] for _, options in stage.client.asked}
+    assert seed > 0  # 0 is what an empty field must not mean
+    assert not any("steps" in options for _, options in stage.client.asked)
     page.locator(".entry").nth(1).wait_for()
     assert browsed.overflows() <= 0
 
     page.reload()
     on_pictures(page)
     page.locator(".entry").first.click()
-    seed = str(stage.client.asked[0][1]["seed"])
     page.wait_for_function("document.querySelector('#prompt textarea').value === 'a * in the snow'")
     page.locator("#code button").first.click()
     page.locator("#python").get_by_text(f"seed={seed}").wait_for()
@@ -179,9 +182,9 @@ def test_drawing_can_be_stopped(browsed: Browsed, stage: Stage) -> None:
     on_pictures(page)
     page.locator("#prompt textarea").fill("a cat")
     page.locator("#draw").click()
-    page.locator(".column img.coming").wait_for()
+    page.locator(".result img.coming").wait_for()
     page.locator("#stop").click()
-    page.locator(".column[data-state=failed]").wait_for()
+    page.locator(".result[data-state=failed]").wait_for()
     assert all(stream.cancelled.is_set() for stream in stage.client.streams)
 
 

@@ -10,7 +10,7 @@ from vico_client import ConceptNotFound, DeadlineExceeded, InvalidRequest, Unava
 
 from studio.errors import StudioError, problem_of
 from studio.registry import Known, Registry
-from studio.wish import MAX_COLUMNS, Wish, checked_seed, variants
+from studio.wish import MAX_COLUMNS, MAX_SEED, Wish, checked_seed, checked_steps, variants
 from tests.helpers.concepts import make_concept
 from vico.errors import VicoError
 
@@ -66,19 +66,21 @@ def test_only_what_says_something_is_asked() -> None:
     }
 
 
-@given(st.integers(0, 2**53 - 1))
+@given(st.integers(0, MAX_SEED))
 def test_a_seed_is_taken_as_it_is(seed: int) -> None:
-    assert checked_seed(seed) == seed
+    assert checked_seed(f" {seed}") == seed
 
 
-@pytest.mark.parametrize("seed", [-1, 0.5, 2.0**53])
-def test_what_is_no_seed_is_refused(seed: float) -> None:
+@pytest.mark.parametrize("seed", ["-1", "0.5", str(MAX_SEED + 1), "x", "9" * 5000, "¹", "٣"])
+def test_what_is_no_seed_is_refused(seed: str) -> None:
     with pytest.raises(StudioError, match=r"^seed: "):
         checked_seed(seed)
 
 
-def test_no_seed_is_any_seed() -> None:
-    assert len({checked_seed(None) for _ in range(8)}) > 1
+@pytest.mark.parametrize("nothing", [None, "", " "])
+def test_no_seed_is_any_seed(nothing: str | None) -> None:
+    assert len({checked_seed(nothing) for _ in range(8)}) > 1
+    assert checked_steps(nothing) is None
 
 
 def test_what_is_known_of_a_concept(tmp_path: Path) -> None:
