@@ -146,6 +146,10 @@ def test_the_command_tells_what_there_is(tmp_path: Path) -> None:
     assert status == 0
     for part in ("Trusted", "Acme / Signer", "made by AI", "yes", "id 5", '"seed": 0'):
         assert part in words, words
+    assert json.loads(cli(str(file), *key, "--json")[1])["watermark"] == "id 5, at 1 times its size"
+    (tmp_path / "other").mkdir()
+    identity(tmp_path / "other")
+    assert cli(str(file), "--trust", str(tmp_path / "other" / "authority.pem"))[0] == 1, "of somebody else"
     assert "Valid" in cli(str(file))[1]
     assert "signingCredential.untrusted" in cli(str(file))[1]
     assert json.loads(cli(str(file), "--json")[1])["signature"] == "Valid"
