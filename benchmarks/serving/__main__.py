@@ -2,7 +2,7 @@
 
 `vico serve` runs as it is, Triton, front door and supervisor; the SDK's load generator asks; a probe in the process of
 each stage writes down when graphs ran and steps ended. Both sides of a ratio are taken in turns, round by round. The
-whole takes about 22 minutes on an idle machine with two cores (the planned time is printed first); the file is saved
+whole takes about 23 minutes on an idle machine with two cores (the planned time is printed first); the file is saved
 after every round, and the same command goes on with it. `--quick` shows in a minute or two that everything runs; its
 figures say nothing.
 """
