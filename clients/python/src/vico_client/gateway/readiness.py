@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import grpc.aio
 
@@ -14,30 +14,23 @@ _SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 _SECONDS = 5.0
 
 
+@dataclass(frozen=True)
 class Readiness:
-    """Asks all servers of the settings; belongs to the event loop of its first call."""
+    """Asks the servers of the settings, over connections made for the question."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._channels: dict[str, Any] = {}
+    settings: Settings
 
     async def __call__(self) -> bool:
         """Whether any of them serves."""
-        for address in self._settings.addresses:
+        for address in self.settings.addresses:
             if await self._serves(address):
                 return True
         return False
 
-    async def close(self) -> None:
-        """Close the connections."""
-        for channel in self._channels.values():
-            await channel.close()
-
     async def _serves(self, address: str) -> bool:
-        if address not in self._channels:
-            self._channels[address] = open_channel(grpc.aio, address, self._settings)
-        try:
-            answer: bytes = await self._channels[address].unary_unary(_CHECK)(b"", timeout=_SECONDS)
-        except grpc.RpcError:
-            return False
+        async with open_channel(grpc.aio, address, self.settings) as channel:
+            try:
+                answer: bytes = await channel.unary_unary(_CHECK)(b"", timeout=_SECONDS)
+            except grpc.RpcError:
+                return False
         return answer == _SERVING
