@@ -19,7 +19,7 @@ from typing import BinaryIO
 SHARED_MEMORY = Path("/dev/shm")
 
 _LOCK = "lock"
-_REGION = re.compile(r"vico_(\d+)_(?:([0-9a-f]{8})_)?.+")
+_REGION = re.compile(r"\.?vico_(\d+)_(?:([0-9a-f]{8})_)?.+")
 _FOLDER = re.compile(r"vico-serve-(\d+)-(.+)")
 
 
@@ -39,9 +39,9 @@ class RunPlace:
         """A new one; it appears locked, so that nobody takes it for left behind."""
         pid, token = os.getpid(), secrets.token_hex(4)
         prefix = f"vico_{pid}_{token}_"
-        hidden = SHARED_MEMORY / f".{prefix}{_LOCK}"
+        hidden = SHARED_MEMORY / f".new-{prefix}{_LOCK}"
         region_lock = _locked(hidden)
-        hidden.rename(SHARED_MEMORY / f"{prefix}{_LOCK}")
+        hidden.rename(_region_lock(prefix))
         fresh = Path(tempfile.mkdtemp(prefix=".vico-serve-"))
         folder_lock = _locked(fresh / _LOCK)
         folder = fresh.rename(fresh.with_name(f"vico-serve-{pid}-{token}"))
@@ -50,12 +50,12 @@ class RunPlace:
     def clear_regions(self) -> None:
         """Remove the shared memory of the server; call it once the server's processes are gone."""
         for path in SHARED_MEMORY.glob(f"{self.prefix}*"):
-            if not path.name.endswith(f"_{_LOCK}"):
-                _remove(path)
+            _remove(path)
 
     def close(self) -> None:
         """Remove everything; call it once the server's processes are gone. May be called twice."""
-        for path in (*SHARED_MEMORY.glob(f"{self.prefix}*"), self.folder):
+        self.clear_regions()
+        for path in (_region_lock(self.prefix), self.folder):
             _remove(path)
         for lock in self.locks:
             lock.close()
@@ -63,7 +63,8 @@ class RunPlace:
 
 def clear_stale() -> int:
     """Remove regions and folders of servers whose launcher is no more; returns how many there were."""
-    stale = [path for path in SHARED_MEMORY.glob("vico_*") if _is_stale_region(path)]
+    regions = (*SHARED_MEMORY.glob("vico_*"), *SHARED_MEMORY.glob(f".vico_*_{_LOCK}"))
+    stale = [path for path in regions if _is_stale_region(path)]
     stale += [path for path in Path(tempfile.gettempdir()).glob("vico-serve-*") if _is_stale_folder(path)]
     for path in stale:
         _remove(path)
@@ -72,12 +73,16 @@ def clear_stale() -> int:
 
 def _is_stale_region(path: Path) -> bool:
     match = _REGION.fullmatch(path.name)
-    return match is not None and _is_stale(path, path.with_name(f"vico_{match[1]}_{match[2]}_{_LOCK}"), int(match[1]))
+    return match is not None and _is_stale(path, _region_lock(f"vico_{match[1]}_{match[2]}_"), int(match[1]))
 
 
 def _is_stale_folder(path: Path) -> bool:
     match = _FOLDER.fullmatch(path.name)
     return match is not None and _is_stale(path, path / _LOCK, int(match[1]))
+
+
+def _region_lock(prefix: str) -> Path:
+    return SHARED_MEMORY / f".{prefix}{_LOCK}"
 
 
 def _is_stale(path: Path, lock: Path, pid: int) -> bool:

@@ -159,7 +159,8 @@ def test_launchers_of_one_process_id_are_told_apart(tmp_path: Path, monkeypatch:
     assert leftovers.clear_stale() == 3, "folder, region and lock of the dead one"
     assert {path.name for path in tmp_path.glob("vico-serve-*")} == {names[1], own.folder.name}
     own.clear_regions()
-    assert len(list(tmp_path.glob("vico_*"))) == 3, "region and lock of the living one, our own lock"
+    assert len(list(tmp_path.glob("vico_*"))) == 1, "the region of the living one"
+    assert len(list(tmp_path.glob(".vico_*"))) == 2, "its lock, and ours"
     own.close()
     own.close()
     assert [path.name for path in tmp_path.glob("vico-serve-*")] == [names[1]]
