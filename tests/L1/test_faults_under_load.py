@@ -95,6 +95,22 @@ def test_faults_in_any_order(served: Served, count: int) -> None:
     assert not patient.wrong
 
 
+@pytest.mark.parametrize("stage", ["picture_stream", pytest.param("unet_loop", marks=pytest.mark.slow)])
+def test_a_stage_and_the_front_door_at_once(served: Served, stage: str) -> None:
+    """The door dies while the supervisor mends the stage, or the other way round."""
+    able = faults(served)
+    assert wait_until(lambda: whole(served), LONG), served.log()
+    door, old = served.front(), served.stages()[stage]
+    with Patient(served.address, mixed(served)) as patient:
+        able[f"{stage} killed"]()
+        able["front killed"]()
+        assert patient.goes_on(12, seconds=LONG), (patient.wrong, served.log())
+        assert wait_until(lambda: whole(served), LONG), served.log()
+    assert served.front() != door
+    assert served.stages()[stage] != old
+    assert not patient.wrong
+
+
 @counts(16, 300)
 def test_a_live_concept_is_replaced_torn_and_altered(
     exported: Exported, served: Served, tmp_path: Path, count: int
