@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,7 +18,8 @@ from studio.wish import Wish
 class Streams(Protocol):
     """`vico_client.Client`, as far as it is asked here."""
 
-    def stream(self, prompt: str, **options: object) -> PictureStream:
+    @property
+    def stream(self) -> Callable[..., PictureStream]:
         """See `vico_client.Client.stream`."""
 
 

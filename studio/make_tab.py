@@ -97,9 +97,23 @@ def build_make_tab() -> MakeTab:
     history = gr.HTML(history_html(()), js_on_load=_CHOOSE, elem_id="history")
     with gr.Accordion("The same by code", open=False, elem_id="code"):
         with gr.Tab("Python"):
-            python = gr.Code(language="python", interactive=False, wrap_lines=True, show_label=False, elem_id="python")
+            python = gr.Code(
+                language="python",
+                interactive=False,
+                wrap_lines=True,
+                show_line_numbers=False,
+                show_label=False,
+                elem_id="python",
+            )
         with gr.Tab("curl"):
-            curl = gr.Code(language="shell", interactive=False, wrap_lines=True, show_label=False, elem_id="curl")
+            curl = gr.Code(
+                language="shell",
+                interactive=False,
+                wrap_lines=True,
+                show_line_numbers=False,
+                show_label=False,
+                elem_id="curl",
+            )
     return MakeTab(
         concepts,
         prompt,

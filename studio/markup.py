@@ -120,7 +120,7 @@ def _column(column: Column) -> str:
         inside = "<div class='empty'></div>"
     if column.done:
         named = f"{escape(wish.title.replace(' ', '-'))}-{wish.seed}.png"
-        below = f"<a download='{named}' href='{column.picture}'>Download</a> · seed {wish.seed}"
+        below = f"<a download='{named}' href='{column.picture}'>Download</a> <span>seed {wish.seed}</span>"
     elif column.problem is None:
         below = f"{_bar(column.fraction)}{_left(column.seconds_left)}"
     else:

@@ -22,7 +22,8 @@ _HEADER = "<header><h1>ViCo studio</h1><p>Pictures of your own things.</p></head
 
 def build_page(studio: Studio) -> gr.Blocks:
     """Ready to be mounted."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_CLEAN) as page:
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_CLEAN)
+    with page:
         stored = gr.BrowserState([], storage_key="vico-studio-history", secret=_VEIL)
         version = gr.State(-1)
         gr.HTML(_HEADER)

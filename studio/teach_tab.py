@@ -120,11 +120,16 @@ def _begin(method: Callable[[Order], None]) -> Callable[..., str]:
         keep: bool | None,
         replace: bool | None,
     ) -> str:
-        # what nobody has opened or touched comes as None
-        texts = [text or "" for text in (name, word, licence)]
         try:
+            # what nobody has opened or touched comes as None
             order = make_order(
-                *texts[:2], photos, steps=steps, licence=texts[2], keep=bool(keep), replace=bool(replace)
+                name or "",
+                word or "",
+                photos,
+                steps=steps,
+                licence=licence or "",
+                keep=bool(keep),
+                replace=bool(replace),
             )
             method(order)
         except StudioError as error:

@@ -54,7 +54,7 @@ def build_app(studio: Studio, password: str = "") -> FastAPI:
     def knows(_user: str, given: str) -> bool:
         return hmac.compare_digest(given.encode(), password.encode())
 
-    return gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_page(studio),
         path="/",
@@ -69,6 +69,7 @@ def build_app(studio: Studio, password: str = "") -> FastAPI:
         ssr_mode=False,
         app_kwargs={"docs_url": None, "redoc_url": None},
     )
+    return mounted
 
 
 def serve(studio: Studio, web: Web, announce: Callable[[str], None]) -> None:

@@ -75,10 +75,13 @@ class FakeClient:
         return ConceptList(found, more=False)
 
 
-STEP = {"event": "step", "step": 1, "steps": 2, "loss": 0.5, "seconds": 1.0}
-WRITTEN = {"event": "written", "concept": "disc", "digest": "0" * 64}
-PHOTOS = {"event": "photos", "photos": [{"name": "1.png", "photo": "QQ==", "masked": "Qg==", "enlarged": False}]}
-REFUSED = {"event": "refused", "field": "init word", "problem": "it is empty", "accepted": "a word"}
+STEP: dict[str, Any] = {"event": "step", "step": 1, "steps": 2, "loss": 0.5, "seconds": 1.0}
+WRITTEN: dict[str, Any] = {"event": "written", "concept": "disc", "digest": "0" * 64}
+PHOTOS: dict[str, Any] = {
+    "event": "photos",
+    "photos": [{"name": "1.png", "photo": "QQ==", "masked": "Qg==", "enlarged": False}],
+}
+REFUSED: dict[str, Any] = {"event": "refused", "field": "init word", "problem": "it is empty", "accepted": "a word"}
 
 
 def telling(*events: dict[str, Any] | str, then: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,13 @@ def over(jobs: Jobs) -> Snapshot:
 
 def test_a_training_is_watched_to_its_end(jobs: Jobs, tmp_path: Path) -> None:
     finished: list[bool] = []
-    events = [PHOTOS, "a library's own words", STEP, STEP | {"step": 2, "seconds": 4.0}, WRITTEN]
+    events: list[dict[str, Any] | str] = [
+        PHOTOS,
+        "a library's own words",
+        STEP,
+        STEP | {"step": 2, "seconds": 4.0},
+        WRITTEN,
+    ]
     start(jobs, telling(*events), tmp_path / "work", finish=lambda: finished.append(True))
     snapshot = over(jobs)
     assert (snapshot.phase, snapshot.problem, finished) == (Phase.DONE, None, [True])

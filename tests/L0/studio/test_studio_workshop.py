@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -30,7 +31,7 @@ class Bench:
             each.mkdir()
         self.jobs = Jobs()
         self.workshop = Workshop(Path("base"), Registry(self.registry), self.jobs, self.private, self.kept)
-        self.events: tuple[dict[str, object], ...] = (PHOTOS, WRITTEN)
+        self.events: tuple[dict[str, Any], ...] = (PHOTOS, WRITTEN)
         self.then = ""
         self.upload = self.private / "uploads" / "photo.png"
         self.upload.parent.mkdir()
