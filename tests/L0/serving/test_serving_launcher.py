@@ -132,7 +132,7 @@ _LAUNCHER = """
 import sys, tempfile
 from pathlib import Path
 from serving import leftovers
-leftovers.SHARED_MEMORY = tempfile.tempdir = Path(sys.argv[1])
+leftovers.SHARED_MEMORY = Path(sys.argv[1])
 tempfile.tempdir = sys.argv[1]
 leftovers.os.getpid = lambda: int(sys.argv[2])
 place = leftovers.RunPlace.make()
