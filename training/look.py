@@ -17,10 +17,15 @@ from vico.pipeline import encode_pictures
 _SHOWN = 256
 """Pixels: a base's own photos may be too small for people."""
 
+_FAINTEST = 1e-3
+"""Of a mask's greatest value: less is nowhere."""
+
 
 @torch.no_grad()
 def look_at(base: Base, recipe: Recipe, photos: Sequence[Photo], init_word: str) -> PhotosSeen:
     """The photos under the masks that training itself begins with: the init word's attention on the frozen base.
+
+    Each mask is shown in relation to its own greatest value.
 
     Raises:
         TrainingError: the init word is empty.
@@ -31,5 +36,7 @@ def look_at(base: Base, recipe: Recipe, photos: Sequence[Photo], init_word: str)
     seen = []
     for photo, mask in zip(photos, masks, strict=True):
         shown = load_photo(photo.file, max(_SHOWN, recipe.size), centre_crop=recipe.centre_crop).picture
-        seen.append(PhotoSeen(photo.file.name, photo.enlarged, jpeg(shown), jpeg(veil(shown, mask))))
+        # a mean over sites seldom reaches 1: people see where it is strongest
+        masked = veil(shown, mask / max(float(mask.max()), _FAINTEST))
+        seen.append(PhotoSeen(photo.file.name, photo.enlarged, jpeg(shown), jpeg(masked)))
     return PhotosSeen(tuple(seen))
