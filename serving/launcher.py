@@ -123,7 +123,7 @@ class Server:
 
     def reload(self, stage: str) -> bool:
         """Start the process of a stage anew beside the others; whether it worked. Its old process must be dead."""
-        return reload_stage(self.private, stage) and self.ready()
+        return reload_stage(self.private, stage, self.pid) and self.ready()
 
     def kill(self) -> None:
         """End it and its stages at once, and remove their shared memory."""
