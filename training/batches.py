@@ -34,7 +34,6 @@ class Batch:
     image_guidance: Tensor | None = None  # [B]: 0 = without image attention; None = all with it
     area: Tensor | None = None  # [B, 1, h, w] weights of the error, with mean 1 in every row; None = 1
     outside: Tensor | None = None  # [B, 1, h, w] in [0, 1]: where the plain base's ε is to be kept; None = nowhere
-    own_prompts: PromptBatch | None = None  # what the rows would read without scene captions; None = what they read
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,9 @@ class BatchMaker:
             view, reference_view = other_views(random, views.shape[1], rows, references, targets)
         caption_dropped, image_dropped = self.draws.dropped(random, rows)
         scenes = self.draws.scenes(random, len(self.scene_templates), rows)
-        own = captions
         captions = [
             caption if scene is None else self.scene_templates[scene].format(self.placeholder)
-            for caption, scene in zip(own, scenes, strict=True)
+            for caption, scene in zip(captions, scenes, strict=True)
         ]
         device = self.latents.device
         return Batch(
@@ -83,7 +81,6 @@ class BatchMaker:
             noise=torch.from_numpy(noise).to(device),
             timestep=torch.from_numpy(timesteps).to(device),
             prompts=self._prompts(captions, caption_dropped),
-            own_prompts=None if own == captions else self._prompts(own, caption_dropped),
             reference_prompts=self._fixed(),
             image_guidance=None if image_dropped is None else torch.from_numpy(~image_dropped).to(views),
             area=None if self.areas is None else _pick(self.areas, targets, view)[:, None],

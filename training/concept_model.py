@@ -82,15 +82,11 @@ class ConceptModel(nn.Module):
         )
         gamma = objective.min_snr_gamma
         weight = min_snr_weight(self.powers[batch.timestep], gamma) if gamma else None
-        base = self._plain(batch, noisy, batch.prompts) if objective.asks_base else None
-        target = batch.noise
-        if base is not None and objective.word_response and batch.own_prompts is not None:
-            target = target + objective.word_response * (base - self._plain(batch, noisy, batch.own_prompts))
-        error, plain = noise_error(predicted, target, batch.area, weight)
+        error, plain = noise_error(predicted, batch.noise, batch.area, weight)
         regulariser = regularise(references, objective.regulariser)
         total = error + regulariser_weight * regulariser
-        if base is not None and objective.preservation and batch.outside is not None:
-            kept = kept_error(predicted, base, batch.outside, weight)
+        if objective.preservation and batch.outside is not None:
+            kept = kept_error(predicted, self._plain(batch, noisy), batch.outside, weight)
             total = total + objective.preservation * kept
         return Losses(total, plain, regulariser)
 
@@ -121,9 +117,9 @@ class ConceptModel(nn.Module):
             self.token_embedding.mul_(then / now.clamp(min=torch.finfo(now.dtype).tiny))
 
     @torch.no_grad()
-    def _plain(self, batch: Batch, noisy: Tensor, prompts: PromptBatch) -> Tensor:
+    def _plain(self, batch: Batch, noisy: Tensor) -> Tensor:
         """ε [B, 4, h, w] of the base alone, the init word where the placeholder stands."""
-        context = self._encode(prompts, self.initial_token)
+        context = self._encode(batch.prompts, self.initial_token)
         return predict_noise(self.base.unet, noisy, batch.timestep, context)
 
     def _encode(self, prompts: PromptBatch, token: Tensor | None = None) -> Tensor:

@@ -24,12 +24,6 @@ class Objective:
     detach: bool = False
     token_frozen: bool = False
     preservation: float = 0.0
-    word_response: float = 0.0
-
-    @property
-    def asks_base(self) -> bool:
-        """Whether the plain base's ε is wanted."""
-        return bool(self.preservation or self.word_response)
 
 
 PUBLISHED = Objective()
@@ -47,9 +41,7 @@ class Losses:
 def objective_at(recipe: Recipe, step: int) -> Objective:
     """What step `step` of a run minimises."""
     frozen = bool(recipe.token_steps) and step >= recipe.token_steps
-    return Objective(
-        recipe.regulariser, recipe.min_snr_gamma, recipe.detach, frozen, recipe.preservation, recipe.word_response
-    )
+    return Objective(recipe.regulariser, recipe.min_snr_gamma, recipe.detach, frozen, recipe.preservation)
 
 
 def noise_error(predicted: Tensor, noise: Tensor, area: Tensor | None, weight: Tensor | None) -> tuple[Tensor, Tensor]:

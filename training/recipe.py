@@ -76,9 +76,6 @@ class Recipe:
     not count (`masked_loss = 0`)."""
     scene_templates: tuple[Caption, ...] = SCENE_TEMPLATES
     """Those captions, with {} where the placeholder stands."""
-    word_response: _Weight = 0.0
-    """Where a caption names a scene or a colour: how much of what its words change in the plain base's ε, against the
-    row's own caption, is added to what is to be predicted. So the thing answers to words as the base's do; 0 = off."""
     timestep: TimestepDraw = "uniform"
     """`stratified`: one from each of `batch_size` equal parts; `high_noise`: see `training.draws`."""
     reference_context: ReferenceContext = "prompt"

@@ -75,7 +75,6 @@ PUBLISHED = {
     "masked_loss": 1, "regulariser": "published", "caption_drop": 0, "image_dropout": 0, "timestep": "uniform",
     "augmentations": 0, "flip": False, "ema": 0, "token_steps": 0, "token_norm": False, "token_decay": 0,
     "token_lr_schedule": None, "negative_image_guidance": 1, "preservation": 0, "scene_captions": 0,
-    "word_response": 0,
 }  # fmt: skip
 
 
@@ -109,7 +108,6 @@ def test_options_default_to_the_published_method(tmp_path: Path) -> None:
         ("negative_image_guidance", 1.1),
         ("preservation", -1),
         ("scene_captions", 1.1),
-        ("word_response", -1),
         ("scene_templates", ["no place for the thing"]),
     ],
 )
