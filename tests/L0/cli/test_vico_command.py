@@ -184,6 +184,11 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
+def _hear_ctrl_c() -> None:
+    """What a shell starts with `&` ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_while_a_server_is_waited_for(tmp_path: Path) -> None:
     """A server that never answers: a port that takes connections and says nothing."""
     import socket
@@ -193,6 +198,7 @@ def test_ctrl_c_while_a_server_is_waited_for(tmp_path: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, "generate", "a", "--address", address, "--out", str(tmp_path / "p.png")],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
         watchdog = threading.Timer(300, process.kill)
         watchdog.start()
