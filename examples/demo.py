@@ -102,12 +102,14 @@ def _served(demo: Demo) -> Iterator[str]:
     console.rule("3  serve with Triton")
     folders = ("--graphs", demo.out / "graphs", "--registry", demo.out / "registry")
     command = _command("serve", *folders, "--grpc-port", "0", "--metrics-port", "0")
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    log = demo.out / "serve.log"
+    with log.open("w") as lines:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=lines, text=True)
     try:
         assert server.stdout is not None
         ready = re.match(r"ready: gRPC (\S+),", server.stdout.readline())
         if ready is None:
-            raise SystemExit("the server did not start")
+            raise SystemExit(f"the server did not start: see {log}")
         address = ready[1]
         console.print(f"  ready at {address}")
         yield address
