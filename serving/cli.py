@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -124,34 +125,63 @@ def serve(
         ),
         telemetry=TelemetryConfig(resolved_format(log_format), log_prompts),
     )
-    configure_logs(config.telemetry)
-    trace_to(otlp_endpoint)
     secret = read_secret(admin_secret_file) if admin_secret_file else ""
     tls = _tls_files(tls_cert, tls_key, tls_client_ca)
     require_safe(host, has_keys=keys is not None, has_tls=tls is not None, insecure=insecure)
+    configure_logs(config.telemetry)
+    trace_to(otlp_endpoint)
     exit_on_signals()
-    make = Instruments()
-    with (
-        Server(config, verbose=verbose) as server,
-        MetricsEndpoint(metrics_host, metrics_port, server.metrics_folder, make, server.metrics_port) as metrics,
-    ):
-        private, key_file = server.private, str(keys.absolute()) if keys else None
-        front = FrontConfig(
-            private,
+    place = _Place(
+        host, grpc_port, metrics_host, metrics_port, admin_port, tls, str(keys.absolute()) if keys else None,
+        Limits(connection_seconds=connection_seconds),
+    )  # fmt: skip
+    patience = Patience(start_seconds=start_timeout, grace_seconds=grace)
+    _run(config, place, patience, secret, verbose=verbose, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a server answers, and whom."""
+
+    host: str
+    grpc_port: int
+    metrics_host: str
+    metrics_port: int
+    admin_port: int
+    tls: TLSFiles | None
+    keys: str | None
+    limits: Limits
+
+    def front(self, config: ServingConfig, server: Server) -> FrontConfig:
+        """Of the front door before `server`."""
+        return FrontConfig(
+            server.private,
             server.config.secret,
-            host,
-            grpc_port,
-            tls,
-            key_file,
-            Limits(connection_seconds=connection_seconds),
+            self.host,
+            self.grpc_port,
+            self.tls,
+            self.keys,
+            self.limits,
             telemetry=config.telemetry,
             metrics_folder=str(server.metrics_folder),
         )
-        side = read_graphset(server.config.graphs).size_multiple
-        patience = Patience(start_seconds=start_timeout, grace_seconds=grace)
+
+
+def _run(
+    config: ServingConfig, place: _Place, patience: Patience, admin_secret: str, *, verbose: bool, as_json: bool
+) -> None:
+    """Start everything, say where it answers, and mend it until told to end."""
+    make = Instruments()
+    with (
+        Server(config, verbose=verbose) as server,
+        MetricsEndpoint(
+            place.metrics_host, place.metrics_port, server.metrics_folder, make, server.metrics_port
+        ) as metrics,
+    ):
+        front, side = place.front(config, server), read_graphset(server.config.graphs).size_multiple
         with (
             Supervisor(server, front, side, patience, SupervisorMetrics(make)) as supervisor,
-            open_admin(config, server.config.store, secret, admin_port) as admin,
+            open_admin(config, server.config.store, admin_secret, place.admin_port) as admin,
         ):
             _tell(supervisor.front.address, metrics.address, admin.address if admin else None, as_json=as_json)
             supervisor.run()
