@@ -70,6 +70,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
             SERVICE + "ServerMetadata": self._server_metadata,
             SERVICE + "ModelReady": self._model_ready,
             SERVICE + "ModelMetadata": self._model_metadata,
+            SERVICE + "ModelConfig": self._model_config,
             SERVICE + "ModelInfer": self._infer,
         }
 
@@ -155,6 +156,9 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _model_metadata(self, message: bytes, _context: Any, _visit: Visit) -> bytes:
         return self._asked(pb.ModelMetadataRequest, message).metadata
 
+    async def _model_config(self, message: bytes, _context: Any, _visit: Visit) -> bytes:
+        return self._asked(pb.ModelConfigRequest, message).config
+
     def _asked(self, kind: Any, message: bytes) -> ModelSpec:
         try:
             request = kind.FromString(message)
@@ -165,7 +169,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
     @property
     def _models(self) -> dict[str, ModelSpec]:
         """Before Triton has come up once, the first public model stands for all."""
-        return self.upstream.models or {PUBLIC_MODELS[0]: ModelSpec({}, frozenset(), b"")}
+        return self.upstream.models or {PUBLIC_MODELS[0]: ModelSpec({}, frozenset(), b"", b"")}
 
     async def _infer(self, message: bytes, context: Any, visit: Visit) -> bytes:
         with self.gate.call(visit.key):

@@ -69,17 +69,23 @@ class Upstream:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self._private.address, options=_OPTIONS)
         await asyncio.wait_for(self._channel.channel_ready(), _CONTROL_SECONDS)
-        ask = self._channel.unary_unary(SERVICE + "ModelMetadata")
         for name in PUBLIC_MODELS:
-            question = pb.ModelMetadataRequest(name=name).SerializeToString()
             try:
-                answer = await ask(question, timeout=_CONTROL_SECONDS, metadata=self._private.metadata)
+                metadata = await self._ask("ModelMetadata", pb.ModelMetadataRequest(name=name))
+                config = await self._ask("ModelConfig", pb.ModelConfigRequest(name=name))
             except grpc.RpcError as error:
                 if name == PUBLIC_MODELS[0]:
                     raise
                 logger.info("model %s is not served: %s", name, error.code())
             else:
-                self.models[name] = model_spec(answer)
+                self.models[name] = model_spec(metadata, config)
+
+    async def _ask(self, method: str, question: Any) -> bytes:
+        ask = self._channel.unary_unary(SERVICE + method)
+        answer: bytes = await ask(
+            question.SerializeToString(), timeout=_CONTROL_SECONDS, metadata=self._private.metadata
+        )
+        return answer
 
     async def close(self) -> None:
         """Give the channel up, when what there was to say has been said."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 METHODS = {
-    "ModelConfig": pb.ModelConfigRequest(name="vico"),
     "ModelStatistics": pb.ModelStatisticsRequest(),
     "RepositoryIndex": pb.RepositoryIndexRequest(),
     "RepositoryModelLoad": pb.RepositoryModelLoadRequest(model_name="vico"),
@@ -44,6 +43,7 @@ OPEN = {
     "ServerMetadata": pb.ServerMetadataRequest(),
     "ModelReady": pb.ModelReadyRequest(name="vico"),
     "ModelMetadata": pb.ModelMetadataRequest(name="vico"),
+    "ModelConfig": pb.ModelConfigRequest(name="vico"),
     "ModelInfer": pb.ModelInferRequest(model_name="vico"),
 }
 LEAKS = re.compile(r"/[a-z]+/|Traceback|\.py|\.safetensors|0x[0-9a-f]{6}|numpy|onnx|unet_loop|text_encoder|[Ss]tub|shm")
@@ -127,6 +127,7 @@ def test_no_other_model_by_any_name(call: Caller, ask: Any, model: str) -> None:
     assert ask("ModelInfer", request)[0] == "PERMISSION_DENIED"
     assert ask("ModelReady", pb.ModelReadyRequest(name=model))[0] == "PERMISSION_DENIED"
     assert ask("ModelMetadata", pb.ModelMetadataRequest(name=model))[0] == "PERMISSION_DENIED"
+    assert ask("ModelConfig", pb.ModelConfigRequest(name=model))[0] == "PERMISSION_DENIED"
 
 
 def test_internal_inputs_and_shared_memory_are_refused(call: Caller, ask: Any, server: Served) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.front.config import FrontConfig
@@ -49,6 +50,8 @@ class FakeTriton(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.headers.append(headers)
         if method == "ModelMetadata":
             return grpc.unary_unary_rpc_method_handler(self._metadata)
+        if method == "ModelConfig":
+            return grpc.unary_unary_rpc_method_handler(self._config)
         if method == "ModelStreamInfer":
             return grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.unary_unary_rpc_method_handler(self._infer)
@@ -63,6 +66,15 @@ class FakeTriton(grpc.GenericRpcHandler):  # type: ignore[misc]
         for tensor in ("images", "info"):
             answer.outputs.add(name=tensor, datatype="BYTES", shape=[-1])
         content: bytes = answer.SerializeToString()
+        return content
+
+    async def _config(self, message: bytes, _context: Any) -> bytes:
+        name = pb.ModelConfigRequest.FromString(message).name
+        config = model_config_pb2.ModelConfig(name=name, platform="ensemble")
+        for tensor in INPUTS:
+            config.input.add(name=tensor, data_type=model_config_pb2.TYPE_STRING, dims=[1], optional=True)
+        config.ensemble_scheduling.step.add(model_name="unet_loop")
+        content: bytes = pb.ModelConfigResponse(config=config).SerializeToString()
         return content
 
     async def _infer(self, message: bytes, context: Any) -> bytes:

@@ -10,15 +10,17 @@ import pytest
 from fake_triton import INPUTS, request_of, text
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, parse, request_id
 from serving.front.refusal import Refused
-from serving.front.wire import ModelSpec, TensorSpec, model_spec
+from serving.front.wire import PUBLIC_MODELS, STREAM_MODEL, ModelSpec, TensorSpec, model_spec
 
 SPEC = ModelSpec(
     {name: TensorSpec(datatype, (1,)) for name, datatype in INPUTS.items() if name != "caller"},
     frozenset({"images", "info"}),
+    b"",
     b"",
 )
 MODELS = {"vico": SPEC}
@@ -140,9 +142,29 @@ def test_clients_do_not_see_what_only_the_door_sends() -> None:
     answer = pb.ModelMetadataResponse(name="vico")
     for name in ("caller", "prompt"):
         answer.inputs.add(name=name, datatype="BYTES", shape=[1])
-    spec = model_spec(answer.SerializeToString())
+    config = model_config_pb2.ModelConfig(name="vico", platform="ensemble", backend="python", max_batch_size=0)
+    for name in ("caller", "prompt"):
+        config.input.add(name=name, data_type=model_config_pb2.TYPE_STRING, dims=[1], optional=True)
+    config.output.add(name="images", data_type=model_config_pb2.TYPE_STRING, dims=[-1])
+    config.ensemble_scheduling.step.add(model_name="unet_loop").input_map["prompt"] = "prompt"
+    config.parameters["graphs"].string_value = "/srv/graphs"
+    config.default_model_filename = "secret.py"
+    spec = model_spec(answer.SerializeToString(), pb.ModelConfigResponse(config=config).SerializeToString())
     assert set(spec.inputs) == {"prompt"}
     assert b"caller" not in spec.metadata
+    public = pb.ModelConfigResponse.FromString(spec.config).config
+    assert [(tensor.name, tensor.optional) for tensor in public.input] == [("prompt", True)]
+    assert [(tensor.name, list(tensor.dims)) for tensor in public.output] == [("images", [-1])]
+    told = {field.name for field, _ in public.ListFields()}
+    assert told == {"name", "input", "output", "model_transaction_policy"}
+    assert not public.model_transaction_policy.decoupled
+
+
+def test_only_the_stream_is_said_to_answer_more_than_once() -> None:
+    for name in PUBLIC_MODELS:
+        config = pb.ModelConfigResponse(config=model_config_pb2.ModelConfig(name=name)).SerializeToString()
+        public = pb.ModelConfigResponse.FromString(model_spec(b"", config).config).config
+        assert public.model_transaction_policy.decoupled == (name == STREAM_MODEL)
 
 
 @given(st.binary(max_size=300))

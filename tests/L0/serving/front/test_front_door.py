@@ -24,7 +24,7 @@ from tests.helpers.http2 import told_to_go
 GOOD = request_of(prompt=text(b"a dog")).SerializeToString()
 HEALTH = "/grpc.health.v1.Health/Check"
 CLOSED = [
-    "ModelConfig", "ModelStatistics", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
+    "ModelStatistics", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
     "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
     "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister", "TraceSetting", "LogSettings",
     "NoSuchMethod",
@@ -38,7 +38,7 @@ def test_closed_methods_never_reach_triton(tmp_path: Path, method: str) -> None:
             before = len(triton.headers)
             status, details = await refusal(address, b"", method)
             assert status == "PERMISSION_DENIED"
-            assert details.startswith("method: closed; accepted: ModelInfer")
+            assert details.startswith("method: closed; accepted: ModelConfig, ModelInfer")
             assert len(triton.headers) == before
 
     run(work())
@@ -76,7 +76,7 @@ def test_what_goes_on_to_triton(tmp_path: Path) -> None:
             assert sent["traceparent"] == parent
             assert not {"x-other", "tracestate", "vico-front"} & sent.keys()
             assert sent["triton-grpc-protocol-vico-front"] == "secret-of-the-door"
-            # gRPC writes a deadline into its header rounded up, so the door may read a little more than the caller gave.
+            # gRPC rounds a deadline up as it writes its header: the door may read a little more than was given
             assert 0 < triton.seen[0].parameters["timeout"].int64_param <= 31_000_000
 
     run(work())
@@ -93,7 +93,11 @@ def test_what_the_door_says_by_itself(tmp_path: Path) -> None:
             model = pb.ModelMetadataResponse.FromString(await call(address, b"\x0a\x04vico", "ModelMetadata"))
             assert "prompt" in {tensor.name for tensor in model.inputs}
             assert "caller" not in {tensor.name for tensor in model.inputs}
-            for method in ("ModelReady", "ModelMetadata"):
+            config = pb.ModelConfigResponse.FromString(await call(address, b"\x0a\x04vico", "ModelConfig")).config
+            assert "prompt" in {tensor.name for tensor in config.input}
+            assert "caller" not in {tensor.name for tensor in config.input}
+            assert not config.HasField("ensemble_scheduling")
+            for method in ("ModelReady", "ModelMetadata", "ModelConfig"):
                 for name in (b"unet_loop", b"vico_stream", b"nothing", b"vico/1"):
                     status, details = await refusal(address, b"\x0a" + bytes([len(name)]) + name, method)
                     assert (status, details) == ("PERMISSION_DENIED", "model: not served here; accepted: vico")
@@ -345,7 +349,8 @@ def test_keys_are_asked_for_before_the_message_is_read(tmp_path: Path) -> None:
 
     async def work() -> None:
         async with served(tmp_path, keys=str(keys)) as (_, triton, address):
-            for method in ("ModelInfer", "ServerLive", "ServerMetadata", "ModelMetadata", "ModelStreamInfer"):
+            questions = ("ServerLive", "ServerMetadata", "ModelMetadata", "ModelConfig")
+            for method in ("ModelInfer", *questions, "ModelStreamInfer"):
                 for header in ([], [("authorization", "Bearer two")]):
                     assert (await refusal(address, b"\xff" * 100, method, metadata=header))[0] == "UNAUTHENTICATED"
             assert await call(address, b"", HEALTH) == b"\x08\x01", "probes show no key"
