@@ -221,6 +221,7 @@ def test_perf_analyzer_beside_ours(server: FakeServer, tmp_path: Path, workload:
     count = theirs["latency"]["count"]
     # sent every 50 ms, answered 100 ms later: the last three answers come after the sending has ended
     assert theirs["throughput"] == pytest.approx(max(count - 3, 0) / (0.05 * (count - 1)))
+    assert len(json.loads((tmp_path / "p" / "perf-analyzer-0.json").read_text())) == 4  # each once, before all
     steps = json.loads((tmp_path / "p" / "input-data.json").read_text())["data"]
     assert len(steps) == 4
     sent = [item.request for item in read_records(tmp_path / "p" / "round-1")]
@@ -236,7 +237,7 @@ def test_a_tool_that_fails_says_its_last_words(server: FakeServer, tmp_path: Pat
     done = _loadtest("perf-analyzer", *fixed, "--users", 1, "--tool", tool, "--out", tmp_path / "p")
     assert done.exit_code == 2
     assert "Failed to read data" in done.stderr
-    assert read_records(tmp_path / "p" / "round-1")  # what was measured until then is kept
+    assert not (tmp_path / "p" / "round-1").exists()  # told before anything is measured in vain
 
 
 def test_a_report_can_be_made_again(tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def run_agreement(
     tool: Optional[Path] = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Agreement:
-    """Run both in turns. The workload's deadlines are left out: perf_analyzer has none, and ends at the first error."""
+    """Run both in turns, after every request was sent once. The workload's deadlines are left out: perf_analyzer has
+    none, and ends at the first error."""
     program = find_tool(tool)
     load = ClosedLoad(users=setup.users, duration=setup.duration, warmup=setup.warmup, cycle=setup.cycle)
     plan = make_plan(load, workload.model_copy(update={"deadline": None}), setup.seed)
@@ -144,6 +145,8 @@ def run_agreement(
         write_json(folder / f"perf-analyzer-{number}.json", read_times(export))
         export.unlink()  # it holds every picture as text
 
+    # the first time that a request comes, the server prepares what it keeps of it: whoever goes first would pay alone
+    theirs(0, max(setup.cycle, setup.users))
     count = max(setup.users, 1)
     for number in range(1, setup.rounds + 1):
         if number % 2:
