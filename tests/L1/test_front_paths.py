@@ -130,6 +130,16 @@ def test_no_other_model_by_any_name(call: Caller, ask: Any, model: str) -> None:
     assert ask("ModelConfig", pb.ModelConfigRequest(name=model))[0] == "PERMISSION_DENIED"
 
 
+def test_the_config_tells_of_no_stage(server: Served) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        asked = pb.ModelConfigRequest(name="vico").SerializeToString()
+        answer = channel.unary_unary(SERVICE + "ModelConfig")(asked, timeout=60)
+    config = pb.ModelConfigResponse.FromString(answer).config
+    assert {tensor.name for tensor in config.output} == {"images", "info"}
+    assert "caller" not in {tensor.name for tensor in config.input}
+    assert not LEAKS.search(str(config))
+
+
 def test_internal_inputs_and_shared_memory_are_refused(call: Caller, ask: Any, server: Served) -> None:
     refusal = call.send("vico", {"prompt": np.array([b"a"], object), "caller": np.array([b"x"], object)})
     assert isinstance(refusal, Refusal)

@@ -231,13 +231,16 @@ def test_perf_analyzer_beside_ours(server: FakeServer, tmp_path: Path, workload:
 
 def test_a_tool_that_fails_says_its_last_words(server: FakeServer, tmp_path: Path, workload: Path) -> None:
     tool = tmp_path / "perf_analyzer"
-    tool.write_text("#!/bin/sh\necho error: Failed to read data\nexit 3\n")
+    tool.write_text(
+        f'#!/bin/sh\nif test -e "{tool}.ran"; then echo error: Failed to read data; exit 3; fi\n'
+        f'touch "{tool}.ran"\nexec "{sys.executable}" "{STUB}" "$@"\n'
+    )
     tool.chmod(0o755)
     fixed = ("--address", server.address, "--quiet", "-w", workload, "--duration", 1, "--warmup", 0)
     done = _loadtest("perf-analyzer", *fixed, "--users", 1, "--tool", tool, "--out", tmp_path / "p")
     assert done.exit_code == 2
     assert "Failed to read data" in done.stderr
-    assert not (tmp_path / "p" / "round-1").exists()  # told before anything is measured in vain
+    assert read_records(tmp_path / "p" / "round-1")  # what was measured until then is kept
 
 
 def test_a_report_can_be_made_again(tmp_path: Path) -> None:
