@@ -206,27 +206,18 @@ def previews(client: Client) -> list[Pixels]:
 
 
 def run_until_seen(streams: Streams, prompt: str) -> Client:
-    """The loop waits before its last steps until a preview has come, or would have: no letter is lost to haste."""
-    seen, denoiser = [], streams.server.denoiser
-    run, guard = denoiser.run, streams.stage._guard
-    came = Event()
-
-    def told(request: Any, thumbnails: Any) -> Any:
-        try:
-            return guard(request, thumbnails)
-        finally:
-            seen.append(thumbnails)
-            came.set()
+    """The loop waits before its last steps until the client has a preview: no letter is lost to haste."""
+    came, denoiser = Event(), streams.server.denoiser
+    run = denoiser.run
 
     def patient(feeds: Any) -> Any:
         if len(denoiser.batches) == 2:
             assert came.wait(60)
         return run(feeds)
 
-    streams.stage._guard = told  # type: ignore[assignment]
     denoiser.run = patient  # type: ignore[method-assign]
-    client = streams.run(prompt=prompt, steps=4, num_images=2)
-    assert seen
+    client = Client(lambda event: came.set() if event["type"] == "progress" else None)
+    streams.run(client, prompt=prompt, steps=4, num_images=2)
     return client
 
 
