@@ -84,6 +84,7 @@ class Supervisor:
         self._serving = False
         self._began = self._next_canary = 0.0
         self.front = FrontProcess(front)
+        self._door = Watch({FRONT: self.front.pid})
         try:
             self._canary = self._new_canary()
             self._bring_up()
@@ -112,8 +113,8 @@ class Supervisor:
 
     def look(self) -> None:
         """Look at everything once, and mend what is broken."""
-        if self.front.ended():
-            self._replace_front()
+        if door := self._door.broken():
+            self._replace_front(door[FRONT])
             if self._serving:
                 self._admit_or_restart()
         broken = self._watch.broken()
@@ -186,11 +187,14 @@ class Supervisor:
         if self._ill > 1:
             self._restart()
 
-    def _replace_front(self) -> None:
-        logger.error("broken: the front door (ended)")
+    def _replace_front(self, how: str) -> None:
+        logger.error("broken: the front door (%s)", how)
         self._metrics.restarted(FRONT)
         self._canary.cancel_all()
+        # one that stands still keeps the port
+        self.front.kill()
         self.front = FrontProcess(self.front.config)
+        self._door = Watch({FRONT: self.front.pid})
 
     def _admit_or_restart(self) -> None:
         if not self._admit():
@@ -201,7 +205,7 @@ class Supervisor:
         """Let calls in; whether the door reaches the server. One that died while something else was mended is replaced
         first: two faults at once must not end what outlives either."""
         if self.front.ended():
-            self._replace_front()
+            self._replace_front("ended")
         if not self.front.serve():
             return False
         self._serving = True

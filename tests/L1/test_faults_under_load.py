@@ -63,8 +63,9 @@ def mixed(served: Served) -> list[Known]:
 
 def faults(served: Served) -> dict[str, Callable[[], None]]:
     """Everything that can be killed or frozen, by what is done to whom."""
-    found: dict[str, Callable[[], None]] = {"front killed": lambda: os.kill(served.front(), signal.SIGKILL)}
+    found: dict[str, Callable[[], None]] = {}
     for number, how in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "frozen")):
+        found[f"front {how}"] = lambda number=number: os.kill(served.front(), number)  # type: ignore[misc]
         found[f"server {how}"] = lambda number=number: os.kill(served.triton(), number)  # type: ignore[misc]
         for stage in STAGES:
             found[f"{stage} {how}"] = lambda stage=stage, number=number: os.kill(served.stages()[stage], number)  # type: ignore[misc]
@@ -79,7 +80,7 @@ def whole(served: Served) -> bool:
         return False
 
 
-@counts(2, 26)
+@counts(2, 28)
 def test_faults_in_any_order(served: Served, count: int) -> None:
     """Of all of them, each as often as another; the next one comes as soon as answers come again."""
     able = faults(served)

@@ -42,10 +42,10 @@ def _well(request: pytest.FixtureRequest) -> None:
 
 
 def replaced(served: Served, stage: str, pid: int) -> bool:
-    """Whether the stage, or the whole server, runs in another process than `pid`."""
+    """Whether the stage (or the front door), or the whole server, runs in another process than `pid`."""
     try:
-        return served.stages().get(stage, pid) != pid
-    except ValueError:  # there is no server just now
+        return (served.front() if stage == "front" else served.stages().get(stage, pid)) != pid
+    except ValueError:  # there is none just now
         return True
 
 
@@ -137,10 +137,12 @@ def test_a_dead_or_frozen_server_is_started_again(mended: Served, number: signal
     assert len(mended.processes()) == 6
 
 
-def test_a_dead_front_door_is_replaced_at_the_same_address(mended: Served) -> None:
-    pid = mended.front()
-    broken_and_mended(mended, lambda: os.kill(pid, signal.SIGKILL), lambda: False)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_dead_or_frozen_front_door_is_replaced_at_the_same_address(mended: Served, number: signal.Signals) -> None:
+    triton, pid = mended.triton(), mended.front()
+    broken_and_mended(mended, lambda: os.kill(pid, number), lambda: replaced(mended, "front", pid))
     assert mended.front() != pid
+    assert mended.triton() == triton
 
 
 def test_pictures_under_way_survive_a_stage_before_the_loop(mended: Served) -> None:

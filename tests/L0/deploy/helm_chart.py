@@ -41,7 +41,14 @@ EVERYTHING: Values = {
     "graphs": {"claim": "graphs"},
     "registry": {"url": "s3://concepts/live", "credentials": "vico-s3", "port": 9000},
     "serviceAccount": {"annotations": {"example.org/role": "reader"}},
-    "secrets": {"keys": "vico-keys", "tls": "vico-tls", "mutualTls": True, "admin": "admin", "signer": "signer"},
+    "secrets": {
+        "keys": "vico-keys", "tls": "vico-tls", "mutualTls": True, "admin": "admin", "signer": "signer",
+        "watermark": "mark", "provenance": "c2pa",
+    },
+    "outputs": {
+        "safetyChecker": "our.checks:check", "safetyAnswer": "error", "safetySeconds": 2.5,
+        "watermarkId": 7, "provenanceClaims": ["concept", "seed"],
+    },
     "startSeconds": 120,
     "stopSeconds": 7,
     "nodeSelector": {"gpu": "yes"},

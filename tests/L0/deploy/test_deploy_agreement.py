@@ -117,7 +117,8 @@ def test_secrets_have_the_same_names_everywhere() -> None:
         return {Path(path).name for path in named if path.startswith("/run/")}
 
     assert files("compose, gpu") == files("compose, cpu") == {"keys.json", "tls.crt", "tls.key", "admin"}
-    assert files("chart, everything") == files("compose, gpu") | {"ca.crt", "signer.pub"}
+    optional = {"ca.crt", "signer.pub", "watermark", "provenance.crt", "provenance.key"}
+    assert files("chart, everything") == files("compose, gpu") | optional
 
 
 def test_the_image_runs_as_whom_the_volumes_expect() -> None:
@@ -188,6 +189,30 @@ def test_the_chart_and_vico_serve_have_the_same_defaults_and_bounds() -> None:
         ("hostMib", "--host-mib"), ("referenceMib", "--reference-mib"),
     ):  # fmt: skip
         assert given[name] == OPTIONS[option].default
+    outputs = yaml.safe_load((CHART / "values.yaml").read_text())["outputs"]
+    for name, option in (
+        ("safetyChecker", "--safety-checker"), ("safetyAnswer", "--safety-answer"),
+        ("safetySeconds", "--safety-seconds"), ("watermarkId", "--watermark-id"),
+    ):  # fmt: skip
+        assert outputs[name] == OPTIONS[option].default
+
+
+def test_what_is_done_with_pictures_reaches_the_server() -> None:
+    values, asked = values_of("chart, everything"), EVERYTHING["outputs"]
+    assert (values["safety_checker"], values["safety_answer"], values["safety_seconds"]) == (
+        "our.checks:check",
+        "error",
+        2.5,
+    )
+    assert values["watermark_id"] == asked["watermarkId"]
+    assert values["provenance_claim"] == asked["provenanceClaims"]
+    assert not any("safety" in argument or "watermark" in argument for argument in ARGUMENTS["chart, least"])
+
+
+def test_the_images_have_what_the_outputs_need() -> None:
+    _, stages = dockerfile()
+    for stage in ("cpu-environment", "gpu-environment"):
+        assert any(",provenance]" in command for command in stages[stage].all("RUN"))
 
 
 def query() -> str:

@@ -82,6 +82,10 @@ def changed(path: str, value: Any) -> Values:
         ("image.digest", "sha256:short"),
         ("networkPolicy.clients", []),
         ("autoscaling.enabled", True),
+        ("outputs.safetyChecker", "no function"),
+        ("outputs.safetyAnswer", "blur"),
+        ("outputs.watermarkId", 65536),
+        ("outputs.provenanceClaims", ["prompt"]),
         ("resource", {}),
     ],
 )

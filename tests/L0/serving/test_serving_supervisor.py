@@ -11,6 +11,7 @@ from serving import supervisor as room
 from serving.canary import Verdict
 from serving.errors import LaunchError
 from serving.supervisor import Patience, Supervisor
+from serving.telemetry.catalogue import FRONT
 
 
 @dataclass
@@ -18,6 +19,7 @@ class World:
     """What lives, and what is about to die while something else is mended."""
 
     broken: dict[str, str] = field(default_factory=dict)
+    door_stands_still: bool = False
     fronts: list[FakeFront] = field(default_factory=list)
     starts: int = 0
     dies_with_reload: bool = False
@@ -30,6 +32,8 @@ class World:
 
 
 class FakeFront:
+    pid = 2
+
     def __init__(self, world: World) -> None:
         self.world, self.dead, self.config = world, False, world
         world.fronts.append(self)
@@ -47,7 +51,8 @@ class FakeFront:
 
     def drain(self, grace_seconds: float) -> None: ...
 
-    def kill(self) -> None: ...
+    def kill(self) -> None:
+        self.dead = True
 
 
 class FakeCanary:
@@ -94,9 +99,13 @@ class FakeWatch:
     world: World
 
     def __init__(self, processes: dict[str, int]) -> None:
+        self.is_door = FRONT in processes
         self.processes = dict.fromkeys(("picture_stream", "unet_loop"), 2**30)
 
     def broken(self) -> dict[str, str]:
+        if self.is_door:
+            still, self.world.door_stands_still = self.world.door_stands_still, False
+            return {FRONT: "frozen"} if still else {}
         found, self.world.broken = self.world.broken, {}
         return found
 
@@ -134,6 +143,16 @@ def test_a_door_that_dies_while_the_server_is_started_again_is_replaced(world: W
     supervisor.look()
     assert len(world.fronts) == 2
     assert world.starts == 2, "once, not again for the door's sake"
+
+
+def test_a_door_that_stands_still_is_ended_and_replaced(world: World) -> None:
+    supervisor = supervise(world)
+    world.door_stands_still = True
+    supervisor.look()
+    first, second = world.fronts
+    assert first.dead, "it would keep the port"
+    assert supervisor.front is second  # type: ignore[comparison-overlap]
+    assert world.starts == 1, "the server goes on"
 
 
 def test_a_door_that_finds_no_way_to_the_server_has_it_started_again(world: World) -> None:

@@ -61,6 +61,22 @@ capabilities: {drop: [ALL]}
 {{- if .Values.secrets.admin }}
 - --admin-secret-file=/run/secrets/vico/admin
 {{- end }}
+{{- with .Values.outputs.safetyChecker }}
+- --safety-checker={{ . }}
+- --safety-answer={{ $.Values.outputs.safetyAnswer }}
+- --safety-seconds={{ $.Values.outputs.safetySeconds }}
+{{- end }}
+{{- if .Values.secrets.watermark }}
+- --watermark-key-file=/run/secrets/vico/watermark
+- --watermark-id={{ .Values.outputs.watermarkId }}
+{{- end }}
+{{- if .Values.secrets.provenance }}
+- --provenance-certificate=/run/secrets/vico/provenance.crt
+- --provenance-key=/run/secrets/vico/provenance.key
+{{- range .Values.outputs.provenanceClaims }}
+- --provenance-claim={{ . }}
+{{- end }}
+{{- end }}
 - --max-lanes={{ .Values.server.maxLanes }}
 - --max-rows={{ .Values.server.maxRows }}
 - --max-queue={{ .Values.server.maxQueue }}
