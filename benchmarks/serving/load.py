@@ -53,10 +53,14 @@ class Sent:
 
     @property
     def per_second(self) -> float:
-        """Requests answered within the measured window, a second; of all, where that was too short for a single one."""
-        done = [record.done for record in self.records if record.ok]
-        within = sum(self.load.warmup <= at < self.load.duration for at in done)
-        return within / (self.load.duration - self.load.warmup) if within else len(done) / max(done)
+        """Requests answered within the measured window, a second; of one across its edge, the part of its time within.
+
+        Users who asked together are answered together: a mere count would jump by all of them.
+        """
+        begin, end = self.load.warmup, self.load.duration
+        answered = [(record.sent, record.done) for record in self.records if record.ok]
+        within = sum(max(0.0, min(done, end) - max(sent, begin)) / (done - sent) for sent, done in answered)
+        return within / (end - begin)
 
 
 def workload(

@@ -117,11 +117,19 @@ def test_the_time_of_steps_is_shared_out_by_rows() -> None:
 
 def test_throughput_is_of_the_measured_window() -> None:
     load = ClosedLoad(users=1, duration=5.0, warmup=1.0)
-    records = [record(done=done) for done in (0.5, 1.5, 2.0, 4.9, 6.0)] + [record(done=2.0, error="Overloaded")]
+    spans = [(0.0, 0.5), (0.5, 1.5), (1.5, 3.0), (3.0, 4.5), (4.5, 6.5), (5.5, 6.0)]
+    records = [record(sent=sent, done=done) for sent, done in spans] + [record(done=2.0, error="Overloaded")]
     sent = Sent(records, 0.0, 7.0, load, compared=0, equal=0)
-    assert sent.per_second == 3 / 4
-    assert Sent(records[4:5], 0.0, 7.0, load, 0, 0).per_second == pytest.approx(1 / 6)
+    assert sent.per_second == pytest.approx((0.5 + 1 + 1 + 0.25) / 4)
     assert sent.latencies == [record.done for record in records if record.ok]
+
+
+def test_throughput_does_not_hang_on_where_the_window_ends_among_waves() -> None:
+    """Eight users are answered together every 3 s, so 8/3 a second: a count within 12 s would say 24/12 or 32/12."""
+    for late in np.linspace(0, 3, 7):
+        load = ClosedLoad(users=8, duration=16.0, warmup=4.0)
+        records = [record(sent=3.0 * k - late, done=3.0 * k + 3 - late) for k in range(8) for _ in range(8)]
+        assert Sent(records, 0.0, 25.0, load, 0, 0).per_second == pytest.approx(8 / 3)
 
 
 def test_loads_are_never_empty() -> None:
