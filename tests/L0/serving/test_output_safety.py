@@ -216,8 +216,9 @@ def run_until_seen(streams: Streams, prompt: str) -> Client:
         return run(feeds)
 
     denoiser.run = patient  # type: ignore[method-assign]
-    client = Client(lambda event: came.set() if event["type"] == "progress" else None)
+    client = Client(lambda _: came.set() if any(client.responses[-1]["preview"]) else None)
     streams.run(client, prompt=prompt, steps=4, num_images=2)
+    assert came.is_set()
     return client
 
 
