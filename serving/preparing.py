@@ -36,8 +36,9 @@ class Packages:
                 self._futures[digest] = self._begin(digest)
 
     def read(self, digest: str) -> bool:
-        """Whether the package was read, or could not be."""
-        return digest in self._futures and self._futures[digest].done()
+        """Whether the package was read; not if it could not be."""
+        future = self._futures.get(digest)
+        return future is not None and future.done() and future.exception() is None
 
     def errors(self) -> dict[str, Exception]:
         """Why packages could not be read, by digest."""
@@ -45,11 +46,7 @@ class Packages:
         return {digest: error for digest, error in done if isinstance(error, Exception)}
 
     def get(self, digest: str) -> ConceptPackage:
-        """A package that was read.
-
-        Raises:
-            VicoError: what `load` raised.
-        """
+        """A package that was read."""
         return self._futures[digest].result()
 
     def close(self) -> None:

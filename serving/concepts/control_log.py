@@ -41,16 +41,7 @@ class ControlLog:
 
     def current(self) -> Control:
         """What holds now, as far as the source has been looked at."""
-        with self._lock:
-            names = self._documents()
-            newest = names[-1] if names else ""
-            if newest != self._seen:
-                if newest < self._seen:
-                    # only the oldest are ever cleared away: somebody emptied the registry, and begins anew
-                    self._control = Control()
-                self._control = self._newest_readable(names)
-                self._seen = newest
-            return self._control
+        return self._look()[0]
 
     def change(self, step: Callable[[Control], Control]) -> Control:
         """Write the next revision; somebody else's change in between is taken into account, never overwritten.
@@ -65,8 +56,8 @@ class ControlLog:
             self._source.poll()
             if not self._source.reachable:
                 raise RegistryUnreachable("registry", "cannot be reached now", "the same command later")
-            now = self.current()
-            after = replace(step(now), revision=self._highest() + 1)
+            now, highest = self._look()
+            after = replace(step(now), revision=highest + 1)
             if replace(after, revision=now.revision) == now:
                 return now
             document = after.to_json().encode()
@@ -80,12 +71,22 @@ class ControlLog:
             return after
         raise RegistryUnreachable("registry", "others change it all the time", "the same command later")
 
+    def _look(self) -> tuple[Control, int]:
+        """What holds now, and the highest revision, which need not be readable; from one look: a revision that comes
+        right after it must not be mistaken for one that was taken into account."""
+        with self._lock:
+            names = self._documents()
+            newest = names[-1] if names else ""
+            if newest != self._seen:
+                if newest < self._seen:
+                    # only the oldest are ever cleared away: somebody emptied the registry, and begins anew
+                    self._control = Control()
+                self._control = self._newest_readable(names)
+                self._seen = newest
+            return self._control, _number(newest) if newest else 0
+
     def _documents(self) -> list[str]:
         return sorted(name for name in self._source.names(CONTROL_FOLDER) if _DOCUMENT.fullmatch(name))
-
-    def _highest(self) -> int:
-        names = self._documents()
-        return _number(names[-1]) if names else 0
 
     def _newest_readable(self, names: list[str]) -> Control:
         for name in reversed(names):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from serving.concepts.control import MAX_PREVIOUS, Alias, Control, split_name
 from serving.concepts.control_log import KEPT, ControlLog
 from serving.concepts.folder import FolderSource
 from serving.concepts.remote import RemoteSource
-from serving.concepts.source import CONTROL_FOLDER
+from serving.concepts.source import CONTROL_FOLDER, Stamp
 from serving.errors import RegistryUnreachable
 from vico.errors import ConceptError, VicoError
 
@@ -140,6 +141,24 @@ def test_no_change_is_lost_among_many_writers(logs: tuple[ControlLog, ControlLog
     logs[0]._source.poll()
     assert sorted(logs[0].current().pinned) == names
     assert logs[0].current().revision == len(names)
+
+
+def test_a_change_that_comes_right_after_the_look_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = ControlLog(FolderSource(tmp_path)), ControlLog(FolderSource(tmp_path))
+    source = mine._source
+    names = source.names
+
+    def looks_too_early(folder: str) -> Mapping[str, Stamp]:
+        found = names(folder)
+        monkeypatch.undo()
+        other.change(lambda control: control.with_pin("theirs"))
+        return found
+
+    monkeypatch.setattr(source, "names", looks_too_early)
+    after = mine.change(lambda control: control.with_pin("mine"))
+    assert (after.revision, after.pinned) == (2, ("theirs", "mine"))
 
 
 def test_old_revisions_are_cleared_away(tmp_path: Path) -> None:

@@ -253,6 +253,35 @@ def test_a_package_that_cannot_be_read_fails_its_own_request(
     assert futures[1].result(WAIT)
 
 
+def test_a_package_that_fails_after_the_engine_looked_ends_no_other_lane(
+    concepts: Concepts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Event()
+
+    def load(digest: str) -> Any:
+        assert looked.wait(WAIT)
+        raise ConceptNotFound("concept", "gone")
+
+    engine = make_engine(load, threads=True)
+    other, lane = engine.submit(make_spec()), engine.submit(make_spec(digest="gone"))
+    engine.schedule()
+    wait_until(lambda: lane.first_features)
+    unread = engine._entrance.unread
+
+    def looks_too_early() -> Any:
+        found = unread()
+        looked.set()
+        wait_until(lambda: bool(engine._entrance.packages.errors()))
+        return found
+
+    monkeypatch.setattr(engine._entrance, "unread", looks_too_early)
+    assert engine.schedule() == [other]
+    assert not lane.left
+    engine.schedule()
+    assert isinstance(lane.error, ConceptNotFound)
+    engine.close()
+
+
 def test_a_broken_reference_graph_fails_requests_and_hangs_nobody(
     concepts: Concepts, loops: Callable[..., EngineLoop]
 ) -> None:
