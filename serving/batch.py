@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,39 +14,82 @@ from serving.runner import Feeds
 from vico.concept import SiteSpec
 from vico.sampling import guide
 
-
-def assemble(
-    lanes: Sequence[Lane], sites: Sequence[SiteSpec], references: ReferenceFeatures, bank: Mapping[str, FloatArray]
-) -> Feeds:
-    """The denoiser's inputs for one step of `lanes`, all of one size class; a lane has one row or two."""
-    rows = [lane for lane in lanes for _ in lane.row_contexts]
-    return {
-        "latent": np.stack([lane.state.latent for lane in rows]),
-        "timestep": np.array([lane.remaining_timesteps[0] for lane in rows], np.int64),
-        "context": np.concatenate([lane.row_contexts for lane in lanes]),
-        "slot": np.array([lane.slot or 0 for lane in rows], np.int64),
-        "image_guidance": np.array([strength for lane in lanes for strength in lane.row_strengths], np.float32),
-        **_reference_feeds(row_tokens(lanes, sites, references)),
-        **bank,
-    }
+_KEPT_BATCHES = 4
+"""Batches whose constant inputs are kept: size classes take turns."""
 
 
-def row_tokens(lanes: Sequence[Lane], sites: Sequence[SiteSpec], references: ReferenceFeatures) -> list[SiteTokens]:
-    """Reference features of every row; one all-zero token per site for a row that reads no reference."""
-    nothing = tuple(np.zeros((1, site.channels), np.float32) for site in sites)
-    found = iter(references.at([asked for lane in lanes for asked in lane.row_streams]))
-    return [next(found) if strength > 0 else nothing for lane in lanes for strength in lane.row_strengths]
+class Assembler:
+    """Puts the denoiser's inputs together, step after step.
+
+    Args:
+        sites: in decoder order.
+        references: reference features.
+    """
+
+    def __init__(self, sites: Sequence[SiteSpec], references: ReferenceFeatures) -> None:
+        self._references = references
+        self._nothing: SiteTokens = tuple(np.zeros((1, site.channels), np.float32) for site in sites)
+        # at full size the contexts of a batch are megabytes, and are the same until a lane joins or leaves
+        self._constant = lru_cache(_KEPT_BATCHES)(_constant_feeds)
+
+    def feeds(self, lanes: Sequence[Lane], bank: Mapping[str, FloatArray]) -> Feeds:
+        """The denoiser's inputs for the next step of `lanes`, all of one size class; not to be written to."""
+        counts = [lane.rows for lane in lanes]
+        timesteps = [lane.spec.plan.timesteps[lane.state.index] for lane in lanes]
+        return {
+            "latent": np.repeat([lane.state.latent for lane in lanes], counts, axis=0),
+            "timestep": np.repeat(np.array(timesteps, np.int64), counts),
+            **self._constant(tuple((lane, lane.rows, lane.slot) for lane in lanes)),
+            **_reference_feeds(self._row_tokens(lanes)),
+            **bank,
+        }
+
+    def _row_tokens(self, lanes: Sequence[Lane]) -> list[SiteTokens]:
+        """Reference features of every row; one all-zero token per site for a row that reads no reference."""
+        found = iter(self._references.at([asked for lane in lanes for asked in lane.row_streams]))
+        strengths = [strength for lane in lanes for strength in lane.row_strengths]
+        return [next(found) if strength > 0 else self._nothing for strength in strengths]
 
 
 def split_noise(lanes: Sequence[Lane], noise: FloatArray) -> list[FloatArray]:
     """The denoiser's output [rows, 4, h, w] → the guided noise [4, h, w] of every lane."""
     guided, row = [], 0
     for lane in lanes:
-        count = len(lane.row_contexts)
-        mine = noise[row : row + count]
-        guided.append(mine[0] if count == 1 else guide(mine[0], mine[1], lane.spec.guidance_scale))
-        row += count
+        positive = row + lane.rows - 1
+        guided.append(guide(noise[row], noise[positive], lane.spec.guidance_scale) if lane.guided else noise[positive])
+        row = positive + 1
     return guided
+
+
+def pad(tokens: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
+    """Rows [K_b, C] → features [B, M, C] and mask [B, M], M the longest; what is padded is masked out.
+
+    The mask is not to be written to.
+    """
+    lengths = tuple(map(len, tokens))
+    features = np.zeros((len(tokens), max(lengths), tokens[0].shape[1]), np.float32)
+    for row, length, own in zip(features, lengths, tokens, strict=True):
+        row[:length] = own
+    return features, _mask(lengths)
+
+
+@lru_cache(64)
+def _mask(lengths: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.float32)
+    mask.flags.writeable = False
+    return mask
+
+
+def _constant_feeds(rows: tuple[tuple[Lane, int, int | None], ...]) -> Feeds:
+    """The inputs that stay while the same lanes have the same rows and slots."""
+    lanes = [lane for lane, _, _ in rows]
+    counts = [count for _, count, _ in rows]
+    slots = [slot or 0 for _, _, slot in rows]
+    return {
+        "context": np.concatenate([lane.row_contexts for lane in lanes]),
+        "slot": np.repeat(np.array(slots, np.int64), counts),
+        "image_guidance": np.array([strength for lane in lanes for strength in lane.row_strengths], np.float32),
+    }
 
 
 def _reference_feeds(rows: Sequence[SiteTokens]) -> dict[str, FloatArray]:
@@ -53,14 +97,3 @@ def _reference_feeds(rows: Sequence[SiteTokens]) -> dict[str, FloatArray]:
     for i, tokens in enumerate(zip(*rows, strict=True)):
         feeds[f"reference_features.{i}"], feeds[f"reference_mask.{i}"] = pad(tokens)
     return feeds
-
-
-def pad(tokens: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
-    """Rows [K_b, C] → features [B, M, C] and mask [B, M], M the longest; what is padded is masked out."""
-    longest = max(len(row) for row in tokens)
-    features = np.zeros((len(tokens), longest, tokens[0].shape[1]), np.float32)
-    mask = np.zeros((len(tokens), longest), np.float32)
-    for b, row in enumerate(tokens):
-        features[b, : len(row)] = row
-        mask[b, : len(row)] = 1.0
-    return features, mask

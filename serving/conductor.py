@@ -166,7 +166,7 @@ class Conductor:
             if isinstance(error, Exception):
                 self.engine.fail(lane, error)
         for lane in step.lanes:
-            self._owner[lane].work += len(lane.row_contexts)
+            self._owner[lane].work += lane.rows
         seconds = self._clock() - step.began
         if len(good) == len(step.lanes):
             self.cost.observe(replace(step.shape, beside=beside), seconds)
@@ -282,7 +282,7 @@ class Conductor:
 
 def shape_of(lanes: Sequence[Lane]) -> StepShape:
     """The shape of the next step of lanes of one size class."""
-    rows = sum(len(lane.row_contexts) for lane in lanes)
+    rows = sum(lane.rows for lane in lanes)
     attending = sum(strength > 0 for lane in lanes for strength in lane.row_strengths)
     return StepShape(lanes[0].spec.size_class, rows, attending)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
-from serving.batch import assemble, split_noise
+from serving.batch import Assembler, split_noise
 from serving.entrance import Entrance, Running, most_rows
 from serving.lane import FloatArray, Lane, LaneSpec
 from serving.preparing import Load, Packages
@@ -65,7 +65,7 @@ class Engine:
         self._denoiser = denoiser
         self.references = references
         self.bank = bank
-        self._sites = sites
+        self._assembler = Assembler(sites, references)
         self._clock = clock
         self.policy = options.policy
         self.room = Room(max_lanes, options.max_rows or 2 * max_lanes, options.batching)
@@ -143,7 +143,7 @@ class Engine:
 
     def run(self, batch: Sequence[Lane]) -> list[FloatArray]:
         """Predict the noise of every lane of `batch`, guided: [4, h, w] each."""
-        feeds = assemble(batch, self._sites, self.references, self.bank.arrays)
+        feeds = self._assembler.feeds(batch, self.bank.arrays)
         return split_noise(batch, self._denoiser.run(feeds)["noise"])
 
     def advance(self, batch: Sequence[Lane], noise: Sequence[FloatArray]) -> list[Lane]:

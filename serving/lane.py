@@ -65,6 +65,13 @@ class LaneSpec:
         return tuple(self.guidance_scale != 1.0 and self.guidance_interval.contains(step) for step in self.plan.steps)
 
     @cached_property
+    def guided_timesteps_left(self) -> tuple[tuple[int, ...], ...]:
+        """For every step, the timesteps from it to the last step that ask for the negative prompt too."""
+        timesteps = self.plan.timesteps
+        asked = [step for step, guided in enumerate(self.guided) if guided]
+        return tuple(tuple(timesteps[k] for k in asked if k >= step) for step in range(len(self.plan)))
+
+    @cached_property
     def strengths(self) -> tuple[float, float]:
         """Image guidance of the negative and the positive row; 0 without a concept."""
         return self.concept.image_guidance if self.concept else (0.0, 0.0)
@@ -163,14 +170,24 @@ class Lane:
         return self.spec.size_class, self.spec.plan.sampler, len(self.spec.plan)
 
     @property
+    def guided(self) -> bool:
+        """Whether the next step asks for the negative prompt too."""
+        return self.spec.guided[self.state.index]
+
+    @property
+    def rows(self) -> int:
+        """Of the next step: the positive prompt's, and before it the negative one's where the step is guided."""
+        return 2 if self.guided else 1
+
+    @property
     def row_contexts(self) -> FloatArray:
-        """[rows, 77, D] of the next step: one row where it is not guided, else two: negative, positive."""
-        return self.spec.context if self.spec.guided[self.state.index] else self.spec.context[1:]
+        """[rows, 77, D] of the next step."""
+        return self.spec.context[-self.rows :]
 
     @property
     def row_strengths(self) -> tuple[float, ...]:
         """Image guidance of every row of the next step; 0 = the row reads no reference."""
-        return self.spec.strengths if self.spec.guided[self.state.index] else self.spec.strengths[1:]
+        return self.spec.strengths[-self.rows :]
 
     @property
     def row_streams(self) -> tuple[tuple[ReferenceStream, tuple[int, ...]], ...]:
@@ -178,11 +195,7 @@ class Lane:
         if not self.spec.streams:
             return ()
         negative, positive = self.spec.streams
-        asked = (negative, self._guided_timesteps), (positive, self.remaining_timesteps)
-        guided = self.spec.guided[self.state.index] and self.spec.strengths[0] > 0
-        return asked if guided else asked[1:]
-
-    @property
-    def _guided_timesteps(self) -> tuple[int, ...]:
-        steps = zip(self.spec.plan.timesteps, self.spec.guided, strict=True)
-        return tuple(timestep for timestep, guided in list(steps)[self.state.index :] if guided)
+        own = positive, self.remaining_timesteps
+        if self.guided and self.spec.strengths[0] > 0:
+            return (negative, self.spec.guided_timesteps_left[self.state.index]), own
+        return (own,)

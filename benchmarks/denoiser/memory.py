@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.denoiser.prepared import read_prepared
 from benchmarks.denoiser.settings import Settings
 from serving.bank import SlotBank
-from serving.batch import assemble, split_noise
+from serving.batch import Assembler, split_noise
 from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.lane import ConceptUse, Lane, LaneSpec
@@ -79,7 +79,7 @@ def _pictures(
     for lane in lanes:
         assert lane.spec.concept is not None
         lane.slot = bank.acquire(lane.spec.concept.digest, store.open)
-    feeds = assemble(lanes, graphset.sites, references, bank.arrays)
+    feeds = Assembler(graphset.sites, references).feeds(lanes, bank.arrays)
     latent = split_noise(lanes, denoiser.run(feeds)["noise"])[0]
     marks["loop_ran"] = _peak()
     stages: dict[str, Callable[[], dict[str, Any]]] = {

@@ -11,6 +11,7 @@ from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.fields import RawArray, RawFields
 from serving.photo import decode_photo, photo_to_array
+from serving.priority import open_drawing
 from serving.report import StageReport, Stopwatch
 from serving.request import REFERENCE_IMAGE, GenerateRequest
 from serving.runner import Runner, open_runner
@@ -59,4 +60,5 @@ def open_image_encoder(config: ServingConfig) -> ImageEncoderStage:
     store = ConceptStore(config.store, config.host_bytes // 4)
     Keeper("image_encoder", store).start()
     Sampler([HostCacheState(Instruments(fixed={"stage": "image_encoder"}), store)]).start()
-    return ImageEncoderStage(graphset, open_runner(config, graphset, "vae_encoder"), store, Seal(config.secret))
+    runner = open_drawing(config.provider, lambda: open_runner(config, graphset, "vae_encoder"))
+    return ImageEncoderStage(graphset, runner, store, Seal(config.secret))

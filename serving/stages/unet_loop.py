@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -21,6 +22,7 @@ from serving.errors import InvalidField
 from serving.fields import RawArray, RawFields
 from serving.lane import ConceptUse, LaneSpec
 from serving.loop import Asker, EngineLoop, Outcome
+from serving.priority import open_drawing
 from serving.references import ReferenceFeatures
 from serving.report import StageReport, Stopwatch
 from serving.request import GenerateRequest
@@ -35,6 +37,7 @@ from serving.telemetry.instruments import Instruments
 from serving.telemetry.loop import HostCacheState, LoopMetrics, LoopState
 from serving.telemetry.notes import Phase, note, note_phases, note_routine
 from serving.telemetry.sampler import Sampler
+from serving.use import Observer
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import PRESETS, initial_noise, make_plan
 
@@ -155,15 +158,26 @@ def lane_specs(
 def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
     """The stage over the graph set and store of `config`."""
     graphset = read_graphset(config.graphs)
+    store = ConceptStore(config.store, config.host_bytes)
+    make = Instruments(fixed={"stage": LOOP})
+    loop, bank = open_drawing(config.provider, lambda: _open_loop(config, graphset, store, (LoopMetrics(make),)))
+    Keeper("unet_loop", store, lambda wishes: bank.retain(wishes.pinned), lambda: bank.resident).start()
+    Sampler([LoopState(make, loop, bank), HostCacheState(make, store)]).start()
+    post = Post(config.progress_socket, PreviewMap(graphset.preview_map))
+    return UnetLoopStage(graphset, loop, Seal(config.secret), post)
+
+
+def _open_loop(
+    config: ServingConfig, graphset: GraphSet, store: ConceptStore, observers: Sequence[Observer]
+) -> tuple[EngineLoop, SlotBank]:
+    """The running loop, and the bank of its engine."""
     denoiser = open_runner(config, graphset, "denoiser")
     rows = 2 * config.lookahead
     # the worker looks ahead: what the loop must compute itself is only what the next step asks
     references = ReferenceFeatures(
         open_runner(config, graphset, "reference_encoder"), len(graphset.sites), config.reference_bytes, 1, rows
     )
-    store = ConceptStore(config.store, config.host_bytes)
     bank = SlotBank(graphset.sites, config.slots, denoiser.dtype)
-    Keeper("unet_loop", store, lambda wishes: bank.retain(wishes.pinned), lambda: bank.resident).start()
     if isinstance(denoiser, KeepsInputs):
         denoiser.keep(bank.arrays, lambda: bank.version)
     engine = Engine(
@@ -177,8 +191,4 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
         executor=ThreadPoolExecutor(PACKAGE_READERS, "packages"),
         ahead=FeatureWorker(references, config.lookahead, rows),
     )
-    make = Instruments(fixed={"stage": LOOP})
-    loop = EngineLoop(engine, config.max_queue, config.max_client_queue, (LoopMetrics(make),))
-    Sampler([LoopState(make, loop, bank), HostCacheState(make, store)]).start()
-    post = Post(config.progress_socket, PreviewMap(graphset.preview_map))
-    return UnetLoopStage(graphset, loop, Seal(config.secret), post)
+    return EngineLoop(engine, config.max_queue, config.max_client_queue, observers), bank

@@ -11,6 +11,7 @@ from serving.decoding import rows_of_a_run
 from serving.fields import RawArray, RawFields
 from serving.outputs.encoding import Pixels
 from serving.outputs.finish import Finisher, open_finisher
+from serving.priority import open_drawing
 from serving.report import StageReport, Stopwatch, build_info
 from serving.runner import Runner, open_runner
 from serving.seal import Seal
@@ -65,5 +66,5 @@ def to_pixels(image: npt.NDArray[np.float32]) -> Pixels:
 def open_vae_decoder(config: ServingConfig) -> VaeDecoderStage:
     """The stage over the graph set of `config`."""
     graphset = read_graphset(config.graphs)
-    runner, finish = open_runner(config, graphset, "vae_decoder"), open_finisher(config.outputs)
-    return VaeDecoderStage(runner, graphset.vae_factor, Seal(config.secret), finish)
+    runner = open_drawing(config.provider, lambda: open_runner(config, graphset, "vae_decoder"))
+    return VaeDecoderStage(runner, graphset.vae_factor, Seal(config.secret), open_finisher(config.outputs))

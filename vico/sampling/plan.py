@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -42,7 +42,7 @@ class Plan:
     sampler: str
     steps: tuple[Step, ...]
 
-    @property
+    @cached_property
     def timesteps(self) -> tuple[int, ...]:
         """The timesteps in the order in which the denoiser is asked."""
         return tuple(step.timestep for step in self.steps)
