@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,7 +13,9 @@ from training.evaluation.draw import Drawn
 from training.evaluation.subject import Subject
 from vico.concept.atomic import write_atomically
 
-_SIDE, _GAP, _HEAD, _MARGIN = 112, 6, 34, 92
+_SIDE, _GAP, _MARGIN = 112, 6, 92
+_LINE, _LETTERS = 13, 19
+"""Height of a line of a column's title, and how many letters go on it."""
 _MOST_BYTES = 1_500_000
 _COLOURS = (256, 192, 128, 96, 64, 32)
 
@@ -22,12 +25,16 @@ Row = tuple[Subject, Mapping[str, Sequence[Drawn]]]
 def write_page(path: Path, rows: Sequence[Row], methods: Sequence[str]) -> None:
     """Row i shows prompt i of the suite (over again after the last) with the suite's first seed: nothing is chosen."""
     width = _MARGIN + (len(methods) + 1) * (_SIDE + _GAP)
-    page = Image.new("RGB", (width, _HEAD + len(rows) * (_SIDE + _GAP + 14)), "white")
+    titles = [wrap(title, _LETTERS) for title in ("a training photo", *methods)]
+    head = 8 + _LINE * max(map(len, titles))
+    page = Image.new("RGB", (width, head + len(rows) * (_SIDE + _GAP + 14)), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
-    for column, title in enumerate(["a training photo", *methods]):
-        pen.text((_x(column), _HEAD - 18), title, "black", font)
+    for column, lines in enumerate(titles):
+        # the last line stands right above the pictures
+        for up, line in enumerate(reversed(lines), start=1):
+            pen.text((_x(column), head - 4 - up * _LINE), line, "black", font)
     for i, (subject, drawn) in enumerate(rows):
-        y = _HEAD + i * (_SIDE + _GAP + 14)
+        y = head + i * (_SIDE + _GAP + 14)
         some = next(iter(drawn.values()))
         prompts = list(dict.fromkeys(one.prompt for one in some))
         prompt = prompts[i % len(prompts)]

@@ -45,7 +45,7 @@ def comparison_table(records: Sequence[Record], against: str) -> str:
             f"{steps:.0f}",
             f"{_mean(records, method, 'parameters'):,.0f}",
         ]
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(_row(cells))
     return "\n".join(rows)
 
 
@@ -69,18 +69,21 @@ def encoder_table(records: Sequence[Record]) -> str:
 
 
 def concept_table(records: Sequence[Record]) -> str:
-    """Identity of object crops of every method on every concept."""
+    """Identity of object crops of every method on every concept; the longer of the two goes down the page."""
     methods = methods_in(records)
-    by_method = {method: figures(records, method, "identity_crop") for method in methods}
-    rows = [
-        "| concept | floor | " + " | ".join(f"`{m}`" for m in methods) + " | ceiling |",
-        "|---|" + "---|" * (len(methods) + 2),
-    ]
-    for record in (record for record in records if record.method == methods[0]):
-        own = [f"{by_method[method][record.concept]:.3f}" for method in methods]
-        cells = [record.concept, f"{record.identity_floor:.3f}", *own, f"{record.identity_ceiling:.3f}"]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    some = [record for record in records if record.method == methods[0]]
+    table = [["concept", *(record.concept for record in some)]]
+    table.append(["floor", *(f"{record.identity_floor:.3f}" for record in some)])
+    for method in methods:
+        own = figures(records, method, "identity_crop")
+        table.append([f"`{method}`", *(f"{own[record.concept]:.3f}" for record in some)])
+    table.append(["ceiling", *(f"{record.identity_ceiling:.3f}" for record in some)])
+    head, *rows = table if len(methods) > len(some) else list(zip(*table, strict=True))
+    return "\n".join([_row(head), "|" + "---|" * len(head), *map(_row, rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _mean(records: Sequence[Record], method: str, figure: str) -> float:

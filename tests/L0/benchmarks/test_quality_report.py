@@ -101,6 +101,18 @@ def test_tables_have_a_row_per_method_and_per_concept() -> None:
     assert figures(records, "other", "text") == {"a": 0.4, "b": 0.4}
 
 
+def test_more_methods_than_concepts_go_down_the_page() -> None:
+    records = [make_record(method, "a", identity) for method, identity in (("vico", 0.5), ("other", 0.4))]
+    assert concept_table(records).splitlines() == [
+        "| concept | a |",
+        "|---|---|",
+        "| floor | 0.200 |",
+        "| `vico` | 0.500 |",
+        "| `other` | 0.400 |",
+        "| ceiling | 0.800 |",
+    ]
+
+
 def test_report_from_finished_pairs(setting: Setting, tmp_path: Path) -> None:
     pairs, store = comparison_pairs(setting, ["vico", "textual-inversion"]), Store(tmp_path / "work")
     subjects = load_subjects(setting.photos, 32)
