@@ -53,12 +53,11 @@ class Assembler:
 
 def split_noise(lanes: Sequence[Lane], noise: FloatArray) -> list[FloatArray]:
     """The denoiser's output [rows, 4, h, w] → the guided noise [4, h, w] of every lane."""
-    guided, row = [], 0
-    for lane in lanes:
-        positive = row + lane.rows - 1
-        guided.append(guide(noise[row], noise[positive], lane.spec.guidance_scale) if lane.guided else noise[positive])
-        row = positive + 1
-    return guided
+    last = np.cumsum([lane.rows for lane in lanes]) - 1
+    first = last - [lane.rows - 1 for lane in lanes]
+    scales = np.array([lane.spec.guidance_scale for lane in lanes], np.float32)
+    # one row is its own negative, and stays what it is; all lanes at once, as each by itself to the bit
+    return list(guide(noise[first], noise[last], scales[:, None, None, None]))
 
 
 def pad(tokens: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
@@ -67,6 +66,8 @@ def pad(tokens: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.float3
     The mask is not to be written to.
     """
     lengths = tuple(map(len, tokens))
+    if len(set(lengths)) == 1:
+        return np.stack(tokens), _mask(lengths)
     features = np.zeros((len(tokens), max(lengths), tokens[0].shape[1]), np.float32)
     for row, length, own in zip(features, lengths, tokens, strict=True):
         row[:length] = own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from serving.ahead import needed_items
 from serving.deadline import Deadline
@@ -72,6 +72,8 @@ class Conductor:
         self._owner: dict[Lane, Ticket] = {}
         self._ended: list[tuple[Ticket, Exception | None]] = []
         self._reports: list[tuple[Watch, Progress]] = []
+        self._unhurried: frozenset[Lane] = frozenset()
+        self._unhurried_until = -math.inf
 
     @property
     def busy(self) -> bool:
@@ -108,8 +110,7 @@ class Conductor:
             raise late
         refusal = self.admission.bounded(ticket.client, len(ticket.lanes))
         if refusal is None:
-            predicted, refusal = self._foresee(ticket)
-            ticket.use = replace(ticket.use, predicted_seconds=predicted)
+            ticket.predicted_seconds, refusal = self._foresee(ticket)
         if refusal is not None:
             self.refused(refusal.reason)
             raise overloaded(refusal, len(ticket.lanes), ticket.deadline.at - self._clock())
@@ -169,7 +170,8 @@ class Conductor:
             self._owner[lane].work += lane.rows
         seconds = self._clock() - step.began
         if len(good) == len(step.lanes):
-            self.cost.observe(replace(step.shape, beside=beside), seconds)
+            shape = step.shape
+            self.cost.observe(StepShape(shape.size_class, shape.rows, shape.attending, beside), seconds)
         for observer in self._observers:
             observer.stepped(seconds, len(step.lanes), int(step.shape.rows))
         ended = self.engine.advance([lane for lane, _ in good], [noise for _, noise in good])
@@ -230,7 +232,15 @@ class Conductor:
     def _end_lost(self, now: float) -> None:
         """No step is spent on pictures that cannot be in time."""
         running = self.engine.running
-        lost = self.admission.lost([_booking(lane, self.engine) for lane in running], now)
+        if now < self._unhurried_until and self._unhurried.issuperset(running):
+            return
+        bookings = [_booking(lane, self.engine) for lane in running]
+        slack = self.admission.slack(bookings, now)
+        # half of it: a step may come to cost more than it did
+        self._unhurried, self._unhurried_until = frozenset(running), now + slack / 2
+        if slack > 0:
+            return
+        lost = self.admission.lost(bookings, now)
         for ticket in {self._owner[lane]: None for lane, late in zip(running, lost, strict=True) if late}:
             self._end(ticket, unreachable(ticket.deadline.at - now))
 
@@ -254,8 +264,9 @@ class Conductor:
         seconds += self.admission.tail(ticket.lanes[0].spec.size_class, len(ticket.lanes))
         if all(lane.done or lane in running for lane in ticket.lanes):
             return seconds
-        predicted = ticket.use.predicted_seconds
-        return None if predicted is None else max(seconds, predicted - (self._clock() - ticket.arrived))
+        if ticket.predicted_seconds is None:
+            return None
+        return max(seconds, ticket.predicted_seconds - (self._clock() - ticket.arrived))
 
     def _collect(self, lanes: Sequence[Lane]) -> None:
         for lane in lanes:

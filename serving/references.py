@@ -20,6 +20,9 @@ FloatArray = npt.NDArray[np.float32]
 SiteTokens = tuple[FloatArray, ...]
 """Per site [K_i, C_i], K_i ≥ 1: the features of the kept reference patches."""
 
+MAX_PIXELS = 4 * 64 * 64
+"""Latent pixels of one run, all rows together: 16 rows of 64 x 64 do not fit into 24 GiB."""
+
 _Key = tuple[str, str, str, int, int]
 _Work = dict[_Key, tuple[ReferenceStream, int]]
 
@@ -227,16 +230,18 @@ def keep(features: FloatArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
 
 
 def _chunks(work: _Work, max_rows: int) -> Iterator[list[_Key]]:
-    """Keys in runs of at most `max_rows` rows (or one key), whose reference latents have one size."""
-    by_size: dict[tuple[int, ...], list[_Key]] = {}
+    """Keys in runs of at most `max_rows` rows and `MAX_PIXELS` (or one key), whose reference latents have one size."""
+    by_size: dict[tuple[int, int, int], list[_Key]] = {}
     for key, (stream, _) in work.items():
-        by_size.setdefault(stream.concept.references.shape[1:], []).append(key)
-    for keys in by_size.values():
+        channels, height, width = stream.concept.references.shape[1:]
+        by_size.setdefault((channels, height, width), []).append(key)
+    for (_, height, width), keys in by_size.items():
+        most = min(max_rows, MAX_PIXELS // (height * width))
         run: list[_Key] = []
         rows = 0
         for key in keys:
             count = len(work[key][0].concept.references)
-            if run and rows + count > max_rows:
+            if run and rows + count > most:
                 yield run
                 run, rows = [], 0
             run.append(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from serving.deadline import Deadline
 from serving.lane import FloatArray, Lane
@@ -50,7 +50,13 @@ class Ticket:
     latest_start: float = math.inf
     """When it is too late to begin, seconds on the loop's clock."""
     future: Future[Outcome] = field(default_factory=Future)
-    use: BatchUse = BatchUse()
+    predicted_seconds: float | None = None
+    """See `BatchUse`."""
+    first_step: int = 0
+    last_step: int = 0
+    most_lanes: int = 0
+    steps: int = 0
+    queue_seconds: float = 0.0
     work: int = 0
     """Rows x steps spent on it."""
     watch: Watch | None = None
@@ -61,20 +67,15 @@ class Ticket:
     @property
     def started(self) -> bool:
         """Whether a step was taken for it."""
-        return self.use.steps > 0
+        return self.steps > 0
 
     def saw(self, step: int, lanes: int, now: float) -> None:
         """Count a step that some of its lanes take, which begins now."""
-        first = step if not self.started else self.use.first_step
-        waited = self.use.queue_seconds if self.started else now - self.arrived
-        self.use = replace(
-            self.use,
-            first_step=first,
-            last_step=step,
-            lanes=max(lanes, self.use.lanes),
-            steps=self.use.steps + 1,
-            queue_seconds=waited,
-        )
+        if not self.started:
+            self.first_step, self.queue_seconds = step, now - self.arrived
+        self.last_step = step
+        self.most_lanes = max(lanes, self.most_lanes)
+        self.steps += 1
 
     def report_due(self) -> bool:
         """Whether its pictures have come, on average, by another report since this was asked last."""
@@ -96,4 +97,13 @@ class Ticket:
 
     def outcome(self, now: float) -> Outcome:
         """Its pictures, all of which are done."""
-        return Outcome([lane.state.latent for lane in self.lanes], replace(self.use, seconds=now - self.arrived))
+        use = BatchUse(
+            self.first_step,
+            self.last_step,
+            self.most_lanes,
+            self.steps,
+            self.queue_seconds,
+            now - self.arrived,
+            self.predicted_seconds,
+        )
+        return Outcome([lane.state.latent for lane in self.lanes], use)

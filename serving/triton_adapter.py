@@ -10,6 +10,8 @@ from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.errors import Status, WireError, internal, status_of, to_wire
 from serving.fields import RawArray
+from serving.priority import give_way
+from serving.stages.names import DECODER
 from serving.stages.stage import Stage
 from serving.telemetry.folder import reserve
 from serving.telemetry.logs import configure_logs
@@ -128,6 +130,9 @@ def open_stage(pb_utils: PbUtils, opener: Callable[[ServingConfig], S]) -> tuple
         config = ServingConfig.from_env()
         configure_logs(config.telemetry)
         stage = opener(config)
+        if stage.name == DECODER and config.provider == "cpu":
+            # whatever this process does is done to draw
+            give_way()
         telemetry = StageTelemetry(stage.name, config.telemetry.log_prompts, open_traces())
         reserve()
         return stage, telemetry

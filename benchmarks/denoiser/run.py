@@ -13,7 +13,7 @@ Say = Callable[[str], None]
 
 
 class Runner:
-    """One run through the duels; at most the workers of one duel are alive."""
+    """One run through the duels; at most the workers of one duel are alive, of a duel `apart` one."""
 
     def __init__(self, settings: Settings, results: Results, say: Say) -> None:
         self._settings, self._results, self._say = settings, results, say
@@ -32,6 +32,8 @@ class Runner:
         for index in range(self._settings.rounds):
             for unit in duel.units:
                 if len(self._results.of(duel.name, unit.name)) <= index:
+                    if duel.apart:
+                        self._keep_only([unit.contender])
                     self._measure(duel, unit, index)
 
     def _measure(self, duel: Duel, unit: Unit, index: int) -> None:

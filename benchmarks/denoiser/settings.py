@@ -68,6 +68,8 @@ class Duel:
 
     name: str
     units: tuple[Unit, ...]
+    apart: bool = False
+    """One process at a time, loaded again for every turn: at full size two of them do not fit into 24 GiB."""
 
     @property
     def contenders(self) -> tuple[str, ...]:
@@ -94,10 +96,12 @@ DUELS: tuple[Duel, ...] = (
     Duel(
         "two_stream_n4",
         (_ours("denoiser_n4", 8), _ours("references", CHUNK), Unit("two_stream_ort", "step_n4", 16)),
+        apart=True,
     ),
     Duel(
         "eager_n4",
         (_ours("denoiser_n4", 8), _ours("references", CHUNK), Unit("two_stream_eager", "step_n4", 16)),
+        apart=True,
     ),
     Duel("lanes", (_ours("lanes_mixed", LANES), _ours("lanes_single", LANES))),
     Duel("swap", (_ours("swap", 0), _ours("denoiser_n1", 2))),

@@ -101,11 +101,28 @@ class Admission:
         """Seconds from the last step to the end."""
         return self._step_seconds(StepShape(size_class, self._tail_rows * pictures))
 
+    def slack(self, running: Sequence[Booking], now: float) -> float:
+        """Seconds in which no picture under way can come to be lost, if nobody joins and steps cost what they do.
+
+        A cheap look, as if all took as many steps as the longest: where it gives nothing, `lost` tells.
+        """
+        if not self._cost.known:
+            return 0.0
+        classes: dict[SizeClass, list[Booking]] = {}
+        for booking in running:
+            classes.setdefault(booking.course.size_class, []).append(booking)
+        # a batch only shrinks, and a smaller one takes no longer
+        longest = sum(
+            max(booking.course.steps for booking in peers)
+            * self._step_seconds(shape_of([booking.course for booking in peers]))
+            for peers in classes.values()
+        )
+        ends = [min(booking.deadline for booking in peers) - self.tail(size, 1) for size, peers in classes.items()]
+        return min(ends, default=math.inf) - now - HOPE * longest
+
     def lost(self, running: Sequence[Booking], now: float) -> list[bool]:
         """For each picture under way, whether it will be late even if nobody joins any more."""
         if not self._cost.known or all(math.isinf(booking.deadline) for booking in running):
-            return [False] * len(running)
-        if self._surely_in_time(running, now):
             return [False] * len(running)
         done = self._forecast(len(running), running)
         return [not self._in_time(booking, HOPE * seconds, now) for booking, seconds in zip(running, done, strict=True)]
@@ -167,20 +184,6 @@ class Admission:
 
     def _in_time(self, booking: Booking, seconds: float, now: float) -> bool:
         return math.isinf(booking.deadline) or now + seconds + self._tail([booking.course]) <= booking.deadline
-
-    def _surely_in_time(self, running: Sequence[Booking], now: float) -> bool:
-        """A cheap look that spares nearly every step its forecast: as if all took as many steps as the longest."""
-        classes: dict[SizeClass, list[Booking]] = {}
-        for booking in running:
-            classes.setdefault(booking.course.size_class, []).append(booking)
-        # a batch only shrinks, and a smaller one takes no longer
-        longest = sum(
-            max(booking.course.steps for booking in peers)
-            * self._step_seconds(shape_of([booking.course for booking in peers]))
-            for peers in classes.values()
-        )
-        earliest = [min(peers, key=lambda booking: booking.deadline) for peers in classes.values()]
-        return all(self._in_time(booking, HOPE * longest, now) for booking in earliest)
 
     def _forecast(self, running: int, plan: Sequence[Booking]) -> list[float]:
         courses = [booking.course for booking in plan]

@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 SizeClass = tuple[int, int]
 """Height and width of the latent: pictures of one size class can share a batch."""
@@ -28,8 +27,6 @@ _OUTLIER = 3.0
 _FEW = 8
 """Steps before the spread is trusted; strays in a row after which they are."""
 _SOLVE_EVERY = 4
-
-_Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,17 +42,17 @@ class StepShape:
     """Rows of the reference stream computed in the same time."""
 
     @property
-    def vector(self) -> _Vector:
+    def terms(self) -> tuple[float, float, float, float]:
         """The regressors."""
-        return np.array([1.0, self.rows, self.attending, self.beside])
+        return 1.0, self.rows, self.attending, self.beside
 
 
 class _Line:
     """The robust line of one size class; see the module."""
 
     def __init__(self) -> None:
-        self._squares = np.zeros((4, 4))
-        self._products = np.zeros(4)
+        self._squares = [[0.0] * 4 for _ in range(4)]
+        self._products = [0.0] * 4
         self._per_row = 0.0
         self._spread = 0.0
         self._steps = self._strays = 0
@@ -64,9 +61,12 @@ class _Line:
     def observe(self, shape: StepShape, seconds: float) -> None:
         """Learn from one step."""
         weight = self._weight(abs(seconds - self.predict(shape)))
-        x = shape.vector
-        self._squares = _MEMORY * self._squares + weight * np.outer(x, x)
-        self._products = _MEMORY * self._products + weight * seconds * x
+        # in every step: for so few numbers Python is quicker than numpy
+        for i, x in enumerate(shape.terms):
+            self._squares[i] = [
+                _MEMORY * square + weight * x * y for square, y in zip(self._squares[i], shape.terms, strict=True)
+            ]
+            self._products[i] = _MEMORY * self._products[i] + weight * seconds * x
         self._steps += 1
         self._per_row += self._rate * weight * (seconds / (shape.rows + 1.0) - self._per_row)
         if self._steps <= _FEW or self._steps % _SOLVE_EVERY == 0:
@@ -95,8 +95,8 @@ class _Line:
 
     def _solve(self) -> tuple[float, float, float, float]:
         """Least squares with every term at least 0; the assumption decides what the steps leave open."""
-        squares = self._squares + _PRIOR_WEIGHT * np.eye(4)
-        products = self._products + _PRIOR_WEIGHT * self._per_row * np.array([1.0, 1.0, 0.0, 0.0])
+        squares = np.array(self._squares) + _PRIOR_WEIGHT * np.eye(4)
+        products = np.array(self._products) + _PRIOR_WEIGHT * self._per_row * np.array([1.0, 1.0, 0.0, 0.0])
         free = [0, 1, 2, 3]
         while True:
             terms = np.zeros(4)

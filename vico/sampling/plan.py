@@ -29,7 +29,7 @@ class _Arithmetic(Protocol):
 
     def __add__(self, other: Self, /) -> Self: ...
     def __sub__(self, other: Self, /) -> Self: ...
-    def __mul__(self, other: float, /) -> Self: ...
+    def __mul__(self, other: float | Self, /) -> Self: ...
 
 
 A = TypeVar("A", bound=_Arithmetic)
@@ -95,7 +95,7 @@ def _corrected(correction: Correction | None, state: SamplerState[A], data: A) -
     return begin
 
 
-def guide(negative: A, positive: A, scale: float) -> A:
+def guide(negative: A, positive: A, scale: float | A) -> A:
     """Classifier-free guidance (arXiv 2207.12598): from the negative prompt's noise through the positive's."""
     return negative + (positive - negative) * scale
 

@@ -60,6 +60,13 @@ def test_sides_take_turns_and_shared_workers_stay(monkeypatch: pytest.MonkeyPatc
     }
 
 
+def test_of_sides_that_are_apart_one_is_alive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results, fake = Results(tmp_path / "r.json", SETTINGS.identity()), Fake()
+    twice = Unit("a", "again", 1)
+    runner(monkeypatch, results, fake).run([Duel("one", (A, twice, B), apart=True)])
+    assert fake.log == ["load a", "x", "again", "load b", "y"] * 2
+
+
 def test_a_stopped_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     results = Results(path, SETTINGS.identity())

@@ -178,3 +178,20 @@ def test_padding_is_masked() -> None:
     assert features.shape == (2, 3, 2)
     np.testing.assert_array_equal(mask, [[1, 0, 0], [1, 1, 1]])
     assert features[0, 1:].sum() == 0
+
+
+@pytest.mark.parametrize(("side", "rows"), [(4, 8), (32, 8), (64, 4), (96, 1), (192, 1)])
+def test_large_references_are_computed_a_few_at_a_time(side: int, rows: int) -> None:
+    encoder = _CountingEncoder()
+    features = ReferenceFeatures(encoder, len(SITES), 2**30, lookahead=8, max_rows=8)
+    concept = streams()[0].concept
+    large = replace(concept, references=np.zeros((1, 4, side, side), np.float32))
+    features.at([(large.streams[0], tuple(range(800, 0, -100)))])
+    assert encoder.batches == [rows] * (8 // rows)
+
+
+class _CountingEncoder(FakeReferenceEncoder):
+    """The same features whatever the size: what counts is how many rows are asked at once."""
+
+    def run(self, feeds: Any) -> Any:
+        return super().run(dict(feeds) | {"latent": feeds["latent"][:, :, :4, :4]})
