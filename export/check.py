@@ -51,22 +51,24 @@ FLOAT = Tolerance(1e-4, 0.01)
 HALF = Tolerance(2e-2, 0.05)
 
 
-def open_session(model: Path) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU that yields its cores while it waits."""
+def open_session(model: Path, *, packed: bool = False) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU that yields its cores while it waits; `packed` as `export.packing` left it."""
     options = onnxruntime.SessionOptions()
+    if packed:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def check_graph(
-    model: Path, signature: Signature, cases: Iterable[Case], tolerance: Tolerance = FLOAT
+    model: Path, signature: Signature, cases: Iterable[Case], tolerance: Tolerance = FLOAT, *, packed: bool = False
 ) -> tuple[Deviation, ...]:
     """Run the graph in the file `model` through `cases`.
 
     Raises:
         ParityError: names the graph and the case that is worst, if any is out of tolerance.
     """
-    session = open_session(model)
+    session = open_session(model, packed=packed)
     deviations = tuple(_deviation(session, signature, case) for case in cases)
     failed = [deviation for deviation in deviations if not tolerance.holds(deviation)]
     if failed:

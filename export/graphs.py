@@ -74,6 +74,17 @@ class Maker:
             write_record(temporary, result.record)
         return replace(result, model=model)
 
+    def check_packed(self, model: Path) -> None:
+        """Hold the graph in the file `model`, packed for this processor, against torch.
+
+        Raises:
+            ParityError: it does not compute what torch computes.
+        """
+        if self.check:
+            self.announce(self.name, "checking the packed")
+            asked = cases(self.job.module, self.job.signature, self.job.geometry)
+            check_graph(model, self.job.signature, asked, FLOAT, packed=True)
+
     def _place(self, target: TargetName, digest: str) -> Path:
         if shares_weights(target):
             return self.store.beside(self.name, self.job.digest, digest)

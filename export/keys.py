@@ -15,7 +15,7 @@ from vico.concept.graphset import GraphName, TargetName
 _LIBRARIES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnx-ir")
 _ROOT = Path(__file__).parents[1]
 _GRAPH_CODE = ("export/onnx_export.py", "export/modules.py", "export/signatures.py", "export/inputs.py")
-_REWRITING = ("forms", "flash_attention", "half", "static_shapes")
+_REWRITING = ("forms", "flash_attention", "group_norm", "half", "late_gathers", "static_shapes")
 _TARGET_CODE = ("export/facts.py", *(f"export/targets/{name}.py" for name in _REWRITING))
 _TARGET_LIBRARIES = ("onnx", "onnx-ir", "ml-dtypes")
 _WALK = ("vico/streams.py", "vico/unet.py", "vico/sites.py")

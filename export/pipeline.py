@@ -10,6 +10,7 @@ from export.engines import Library
 from export.graphs import Job, Maker
 from export.keys import ExportOptions, graph_digest
 from export.modules import build_module, geometry_of
+from export.packing import pack_graphs, packed_digest
 from export.preview import latent_to_rgb
 from export.profiles import EngineLimits
 from export.records import GraphResult
@@ -21,6 +22,7 @@ from vico.base import Base
 from vico.concept import GraphSet, GraphSpec, read_graphset
 from vico.concept.graphset import GraphName, TargetName, write_graphset
 from vico.concept.preview import LatentToRGB
+from vico.concept.processor import processor_key
 from vico.errors import GraphSetError
 
 GRAPHS = "graphs"
@@ -52,11 +54,12 @@ def export_base(
     store, geometry = GraphStore(out / GRAPHS), geometry_of(base)
     exported: dict[GraphName, GraphSpec] = {}
     results: list[GraphResult] = []
+    makers: dict[GraphName, Maker] = {}
     with store.lock():
         for name, signature in signatures(geometry).items():
             digest = graph_digest(base.digest, name, options)
             job = Job(build_module(base, name), signature, geometry, digest)
-            maker = Maker(store, job, options, announce, check=check)
+            maker = makers[name] = Maker(store, job, options, announce, check=check)
             exported[name] = GraphSpec(file=_relative(out, maker.export()), digest=digest)
             if library is None:
                 results.append(maker.bring_up(target))
@@ -72,8 +75,11 @@ def export_base(
         }
         before = _before(out, exported)
         targets = dict(before.targets if before else {}) | {target: made}
+        packed = _packed(before, targets)
+        if target == "onnx":
+            packed[processor_key()] = _pack(store, out, made, makers, announce)
         preview = (before.latent_to_rgb if before else None) or latent_to_rgb(base)
-        write_graphset(out, _graphset(base, exported, targets, preview))
+        write_graphset(out, _graphset(base, exported, targets, packed, preview))
     return tuple(results)
 
 
@@ -94,10 +100,33 @@ def _before(out: Path, exported: dict[GraphName, GraphSpec]) -> GraphSet | None:
     return before if dict(before.graphs) == exported else None
 
 
+def _packed(
+    before: GraphSet | None, targets: Mapping[TargetName, Mapping[GraphName, GraphSpec]]
+) -> dict[str, Mapping[GraphName, GraphSpec]]:
+    """What was packed before, on whichever machine, of the same forms."""
+    same = before is not None and before.targets.get("onnx") == targets.get("onnx")
+    return dict(before.packed) if before is not None and same else {}
+
+
+def _pack(
+    store: GraphStore,
+    out: Path,
+    forms: Mapping[GraphName, GraphSpec],
+    makers: Mapping[GraphName, Maker],
+    announce: Announce,
+) -> Mapping[GraphName, GraphSpec]:
+    """The CPU's forms packed for the processor of this machine."""
+    digest = packed_digest(forms, processor_key())
+    models = {name: out / spec.file for name, spec in forms.items()}
+    files = pack_graphs(store, models, digest, announce, lambda name, model: makers[name].check_packed(model))
+    return {name: GraphSpec(file=_relative(out, file), digest=digest) for name, file in files.items()}
+
+
 def _graphset(
     base: Base,
     exported: dict[GraphName, GraphSpec],
     targets: dict[TargetName, Mapping[GraphName, GraphSpec]],
+    packed: dict[str, Mapping[GraphName, GraphSpec]],
     preview: LatentToRGB,
 ) -> GraphSet:
     return GraphSet(
@@ -108,6 +137,7 @@ def _graphset(
         sites=base.site_specs,
         graphs=exported,
         targets=targets,
+        packed=packed,
         context_width=base.context_width,
         vae_factor=base.vae_factor,
         size_multiple=base.size_multiple,

@@ -15,11 +15,12 @@ from vico.concept.graphset import GraphName
 
 MODEL_FILE = "model.onnx"
 _STAGING = ".staging-"
+_PACKED = "packed"
 
 
 @dataclass(frozen=True)
 class GraphStore:
-    """The folder `graphs/` of a graph set: `<name>/<digest>/model.onnx` (+ `model.onnx.data`)."""
+    """The folder `graphs/` of a graph set: `<name>/<digest>/model.onnx` (+ `model.onnx.data`), `packed/<digest>/`."""
 
     root: Path
 
@@ -30,6 +31,10 @@ class GraphStore:
     def contains(self, name: GraphName, digest: str) -> bool:
         """Whether it is there; since it is put there by a rename, it is then complete."""
         return (self.folder(name, digest) / MODEL_FILE).is_file()
+
+    def packed(self, digest: str) -> Path:
+        """Where graphs packed for one processor are or will be."""
+        return self.root / _PACKED / digest
 
     def beside(self, name: GraphName, exported: str, digest: str) -> Path:
         """Where a form of the graph `exported` that shares its weights is or will be."""
@@ -54,12 +59,22 @@ class GraphStore:
         Raises:
             OSError: the disk is full or not writable; nothing of the graph is left behind.
         """
+        with self._staging(self.folder(name, digest)) as temporary:
+            yield temporary
+
+    @contextmanager
+    def staging_packed(self, digest: str) -> Iterator[Path]:
+        """The same for `packed(digest)`."""
+        with self._staging(self.packed(digest)) as temporary:
+            yield temporary
+
+    @contextmanager
+    def _staging(self, target: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.root))
         try:
             yield temporary
             temporary.chmod(0o755)
             _sync(temporary)
-            target = self.folder(name, digest)
             target.parent.mkdir(exist_ok=True)
             temporary.rename(target)
             _sync_path(target.parent)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,9 @@ from serving.runner import Feeds
 from vico.concept import SiteSpec
 from vico.sampling import guide
 
+RUN_PIXELS = 2 * 64 * 64
+"""Latent pixels of one run on the CPU, all rows together. It bounds the activations (a third of a GiB for a row of
+64 x 64), and costs next to nothing: at that size a row takes as long in company as by itself."""
 _KEPT_BATCHES = 4
 """Batches whose constant inputs are kept: size classes take turns."""
 
@@ -49,6 +53,21 @@ class Assembler:
         found = iter(self._references.at([asked for lane in lanes for asked in lane.row_streams]))
         strengths = [strength for lane in lanes for strength in lane.row_strengths]
         return [next(found) if strength > 0 else self._nothing for strength in strengths]
+
+
+def parts(lanes: Sequence[Lane], max_pixels: int) -> Iterator[list[Lane]]:
+    """Lanes of one size class, in order, in runs of at most `max_pixels` latent pixels or one lane; 0 = all in one."""
+    height, width = lanes[0].spec.size_class
+    most = max_pixels // (height * width) if max_pixels else math.inf
+    part: list[Lane] = []
+    rows = 0
+    for lane in lanes:
+        if part and rows + lane.rows > most:
+            yield part
+            part, rows = [], 0
+        part.append(lane)
+        rows += lane.rows
+    yield part
 
 
 def split_noise(lanes: Sequence[Lane], noise: FloatArray) -> list[FloatArray]:

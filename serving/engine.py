@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
-from serving.batch import Assembler, split_noise
+from serving.batch import Assembler, parts, split_noise
 from serving.entrance import Entrance, Running, most_rows
 from serving.lane import FloatArray, Lane, LaneSpec
 from serving.preparing import Load, Packages
@@ -26,6 +26,8 @@ class EngineOptions:
 
     max_rows: int = 0
     """Denoiser rows of one step; 0 = two for each lane."""
+    run_pixels: int = 0
+    """Latent pixels of one run of the denoiser, all rows together: a step may take several; 0 = one run a step."""
     batching: Batching = "in_flight"
     policy: Policy = DEFAULT_POLICY
 
@@ -67,6 +69,7 @@ class Engine:
         self.bank = bank
         self._assembler = Assembler(sites, references)
         self._clock = clock
+        self._run_pixels = options.run_pixels
         self.policy = options.policy
         self.room = Room(max_lanes, options.max_rows or 2 * max_lanes, options.batching)
         self._ahead = ahead
@@ -143,8 +146,11 @@ class Engine:
 
     def run(self, batch: Sequence[Lane]) -> list[FloatArray]:
         """Predict the noise of every lane of `batch`, guided: [4, h, w] each."""
-        feeds = self._assembler.feeds(batch, self.bank.arrays)
-        return split_noise(batch, self._denoiser.run(feeds)["noise"])
+        predicted: list[FloatArray] = []
+        for part in parts(batch, self._run_pixels):
+            feeds = self._assembler.feeds(part, self.bank.arrays)
+            predicted += split_noise(part, self._denoiser.run(feeds)["noise"])
+        return predicted
 
     def advance(self, batch: Sequence[Lane], noise: Sequence[FloatArray]) -> list[Lane]:
         """Take every lane one step on; returns the lanes that ended."""

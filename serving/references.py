@@ -20,9 +20,6 @@ FloatArray = npt.NDArray[np.float32]
 SiteTokens = tuple[FloatArray, ...]
 """Per site [K_i, C_i], K_i ≥ 1: the features of the kept reference patches."""
 
-MAX_PIXELS = 4 * 64 * 64
-"""Latent pixels of one run, all rows together: 16 rows of 64 x 64 do not fit into 24 GiB."""
-
 _Key = tuple[str, str, str, int, int]
 _Work = dict[_Key, tuple[ReferenceStream, int]]
 
@@ -58,13 +55,22 @@ class ReferenceFeatures:
         max_bytes: bound on what is kept.
         lookahead: timesteps computed at once when one is missing.
         max_rows: of one run.
+        max_pixels: latent pixels of one run, all rows together; 0 = no bound.
     """
 
-    def __init__(self, runner: Runner, sites: int, max_bytes: int, lookahead: int = 8, max_rows: int = 16) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        sites: int,
+        max_bytes: int,
+        lookahead: int = 8,
+        max_rows: int = 16,
+        max_pixels: int = 0,
+    ) -> None:
         self._runner = runner
         self._sites = sites
         self._lookahead = lookahead
-        self._max_rows = max_rows
+        self._max_rows, self._max_pixels = max_rows, max_pixels
         self._hits = self._misses = self._runs = self._rows = 0
         self._lock = Lock()
         self._begun: dict[_Key, Future[SiteTokens]] = {}
@@ -147,7 +153,7 @@ class ReferenceFeatures:
     def _compute(self, work: _Work) -> dict[_Key, SiteTokens]:
         """In runs of bounded size; what is kept or begun when its run's turn comes is left out."""
         computed: dict[_Key, SiteTokens] = {}
-        for keys in _chunks(work, self._max_rows):
+        for keys in _chunks(work, self._max_rows, self._max_pixels):
             mine = self._begin(keys)
             if mine:
                 computed |= self._compute_run(mine, [work[key] for key in mine])
@@ -229,14 +235,14 @@ def keep(features: FloatArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
     return features[mask]
 
 
-def _chunks(work: _Work, max_rows: int) -> Iterator[list[_Key]]:
-    """Keys in runs of at most `max_rows` rows and `MAX_PIXELS` (or one key), whose reference latents have one size."""
+def _chunks(work: _Work, max_rows: int, max_pixels: int) -> Iterator[list[_Key]]:
+    """Keys in runs of at most `max_rows` rows and `max_pixels` (or one key), whose reference latents have one size."""
     by_size: dict[tuple[int, int, int], list[_Key]] = {}
     for key, (stream, _) in work.items():
         channels, height, width = stream.concept.references.shape[1:]
         by_size.setdefault((channels, height, width), []).append(key)
     for (_, height, width), keys in by_size.items():
-        most = min(max_rows, MAX_PIXELS // (height * width))
+        most = min(max_rows, max_pixels // (height * width)) if max_pixels else max_rows
         run: list[_Key] = []
         rows = 0
         for key in keys:

@@ -10,7 +10,7 @@ from serving.runners.onnx_cpu import OnnxCpuRunner
 from serving.runners.onnx_cuda import OnnxCudaRunner
 from serving.runners.runner import Feeds, KeepsInputs, Real, Results, Runner
 from serving.runners.tensorrt import TensorRTRunner
-from serving.targets import TARGETS, graph_file
+from serving.targets import TARGETS, graph_file, packed_file
 from vico.concept import GraphSet
 from vico.concept.graphset import GraphName
 
@@ -40,4 +40,5 @@ def open_runner(config: ServingConfig, graphset: GraphSet, name: GraphName) -> O
         case "tensorrt":
             return TensorRTRunner(path, name)
         case _:
-            return OnnxCpuRunner(path, config.threads)
+            packed = path == packed_file(config, graphset, name)
+            return OnnxCpuRunner(path, config.threads, packed=packed)

@@ -1,6 +1,8 @@
 """Peak memory of serving: all five graphs through the served runner and two resident concepts, in one fresh process.
 
 Free of torch, as serving is. Triton runs the stages in several processes: each adds the interpreter, about 60 MB.
+What two graphs map of one file is one piece of memory: so it is the proportional set size that is looked at, once a
+second (a look takes the system some fifty milliseconds).
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -18,16 +22,38 @@ import numpy as np
 from benchmarks.denoiser.prepared import read_prepared
 from benchmarks.denoiser.settings import Settings
 from serving.bank import SlotBank
-from serving.batch import Assembler, split_noise
+from serving.batch import RUN_PIXELS
 from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
-from serving.lane import ConceptUse, Lane, LaneSpec
+from serving.engine import Engine, EngineOptions
+from serving.lane import ConceptUse, LaneSpec
 from serving.references import ReferenceFeatures
 from serving.runner import open_runner
 from vico.concept import GraphSet, read_graphset
 from vico.sampling import initial_noise, make_plan
 
 _STEPS = 25
+_LOOKS_SECONDS = 1.0
+
+
+class Peak:
+    """The greatest proportional set size of this process so far."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        Thread(target=self._watch, daemon=True).start()
+
+    def look(self) -> int:
+        """Bytes, this moment included."""
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        now = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        self._bytes = max(self._bytes, now)
+        return self._bytes
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_LOOKS_SECONDS)
+            self.look()
 
 
 def probe_memory(settings: Settings, lookahead: int) -> dict[str, Any]:
@@ -48,10 +74,12 @@ def _measure(settings: Settings, lookahead: int) -> dict[str, Any]:
     config = ServingConfig(
         graphs=prepared.graphset, registry=settings.work, threads=settings.threads, lookahead=lookahead
     )
-    marks: dict[str, int] = {"start": _peak()}
-    caches = _pictures(settings, config, graphset, prepared.concepts, marks)
+    peak = Peak()
+    marks: dict[str, int] = {"start": peak.look()}
+    caches = _pictures(settings, config, graphset, prepared.concepts, marks, peak.look)
     return {
-        "peak_bytes": _peak(),
+        "peak_bytes": peak.look(),
+        "peak_resident_bytes": _status("VmHWM"),
         "cache_bytes": caches,
         "weight_bytes": prepared.weight_bytes,
         "peak_after": marks,
@@ -60,7 +88,12 @@ def _measure(settings: Settings, lookahead: int) -> dict[str, Any]:
 
 
 def _pictures(
-    settings: Settings, config: ServingConfig, graphset: GraphSet, concepts: tuple[Path, ...], marks: dict[str, int]
+    settings: Settings,
+    config: ServingConfig,
+    graphset: GraphSet,
+    concepts: tuple[Path, ...],
+    marks: dict[str, int],
+    peak: Callable[[], int],
 ) -> int:
     """One step of two lanes of two concepts, then a decoded picture and an encoded photo and prompt."""
     store = ConceptStore(settings.work / "store", config.host_bytes)
@@ -71,17 +104,17 @@ def _pictures(
         config.reference_bytes,
         config.lookahead,
         max_rows=2 * config.lookahead,
+        max_pixels=RUN_PIXELS,
     )
     denoiser = open_runner(config, graphset, "denoiser")
     bank = SlotBank(graphset.sites, len(digests))
-    marks["loop_loaded"] = _peak()
-    lanes = [Lane(_spec(settings, graphset, digest, k)) for k, digest in enumerate(digests)]
-    for lane in lanes:
-        assert lane.spec.concept is not None
-        lane.slot = bank.acquire(lane.spec.concept.digest, store.open)
-    feeds = Assembler(graphset.sites, references).feeds(lanes, bank.arrays)
-    latent = split_noise(lanes, denoiser.run(feeds)["noise"])[0]
-    marks["loop_ran"] = _peak()
+    options = EngineOptions(run_pixels=RUN_PIXELS)
+    engine = Engine(denoiser, references, bank, store.open, graphset.sites, len(digests), options)
+    marks["loop_loaded"] = peak()
+    lanes = [engine.submit(_spec(settings, graphset, digest, k)) for k, digest in enumerate(digests)]
+    engine.step()
+    latent = lanes[0].state.latent
+    marks["loop_ran"] = peak()
     stages: dict[str, Callable[[], dict[str, Any]]] = {
         "text_encoder": lambda: {
             "input_ids": np.zeros((2, 77), np.int64),
@@ -93,7 +126,7 @@ def _pictures(
     }
     for name, feeds_of in stages.items():
         open_runner(config, graphset, name).run(feeds_of())  # type: ignore[arg-type]
-        marks[name] = _peak()
+        marks[name] = peak()
     held = sum(array.nbytes for array in bank.arrays.values()) + references.cache.size_bytes
     return int(held + sum(store.open(digest).size_bytes for digest in digests))
 
@@ -119,10 +152,6 @@ def _spec(settings: Settings, graphset: GraphSet, digest: str, index: int) -> La
 def _status(key: str) -> int:
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[key].split()[0]) * 1024
-
-
-def _peak() -> int:
-    return _status("VmHWM")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from export.facts import GraphFacts, facts_of
 from export.signatures import Signature
 from export.store import MODEL_FILE
 from export.targets.flash_attention import use_multi_head_attention
+from export.targets.group_norm import use_instance_norm
 from export.targets.half import use_half
+from export.targets.late_gathers import gather_late
 from export.targets.static_shapes import use_static_shapes
 from vico.concept.atomic import write_atomically
 from vico.concept.graphset import TargetName
@@ -48,6 +50,8 @@ def write_form(source: Path, model: Path, signature: Signature, target: TargetNa
     use_static_shapes(content)
     if target == "onnx":
         use_multi_head_attention(content)
+        use_instance_norm(content)
+        gather_late(content)
         facts = _tidied(content, signature, attentions, "MultiHeadAttention")
         write_atomically(model, ir.to_proto(content).SerializeToString())
     else:

@@ -17,13 +17,23 @@ SESSION_OPTIONS = {
     "session.inter_op.allow_spinning": "0",
 }
 _PROVIDER = "CPUExecutionProvider"
+_LARGE_BYTES = 128 * 2**20
+"""Of weights: from here on a run is long enough to ask the system for its memory, and gives it back when it is done.
+Smaller graphs keep theirs in an arena: asking for it would be a tenth of a run."""
 
 
-def cpu_options(threads: int = 0) -> ort.SessionOptions:
-    """The session options of every graph on the CPU; `threads` 0 = all cores."""
+def cpu_options(threads: int = 0, *, packed: bool = False, large: bool = False) -> ort.SessionOptions:
+    """The session options of every graph on the CPU; `threads` 0 = all cores.
+
+    What is `packed` is optimised already; what is `large` keeps no memory between two runs.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if packed else level.ORT_ENABLE_ALL
+    # a plan of the memory for every shape met, beside what the arena holds: twice the activations, and no quicker
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = not large
     for name, value in SESSION_OPTIONS.items():
         options.add_session_config_entry(name, value)
     return options
@@ -35,14 +45,16 @@ class OnnxCpuRunner:
     Args:
         path: of the ONNX file.
         threads: of one run; 0 = all cores.
+        packed: the graph was optimised, and its weights packed, ahead of time (`export/packing.py`).
 
     Raises:
         GraphError: ONNX Runtime cannot read the graph.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path, threads: int = 0, *, packed: bool = False) -> None:
         try:
-            self._session = ort.InferenceSession(str(path), cpu_options(threads), providers=[_PROVIDER])
+            options = cpu_options(threads, packed=packed, large=_weight_bytes(path) > _LARGE_BYTES)
+            self._session = ort.InferenceSession(str(path), options, providers=[_PROVIDER])
         except Exception as error:
             raise GraphError(
                 "graphs", f"ONNX Runtime refuses a graph ({type(error).__name__})", "export again"
@@ -59,3 +71,8 @@ class OnnxCpuRunner:
         """See `Runner`."""
         arrays = self._session.run(self._outputs, to_width(feeds, self.dtype))
         return to_results(self._outputs, arrays)
+
+
+def _weight_bytes(path: Path) -> int:
+    """Of the weight files beside a graph: its own, or that of all packed graphs."""
+    return sum(file.stat().st_size for pattern in ("*.data", "*.bin") for file in path.parent.glob(pattern))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
+from serving.batch import RUN_PIXELS
 from serving.calls import CallCancelled, Calls
 from serving.concepts.keeper import Keeper
 from serving.concepts.store import ConceptStore
@@ -172,10 +173,10 @@ def _open_loop(
 ) -> tuple[EngineLoop, SlotBank]:
     """The running loop, and the bank of its engine."""
     denoiser = open_runner(config, graphset, "denoiser")
-    rows = 2 * config.lookahead
+    rows, pixels = 2 * config.lookahead, RUN_PIXELS if config.provider == "cpu" else 0
     # the worker looks ahead: what the loop must compute itself is only what the next step asks
     references = ReferenceFeatures(
-        open_runner(config, graphset, "reference_encoder"), len(graphset.sites), config.reference_bytes, 1, rows
+        open_runner(config, graphset, "reference_encoder"), len(graphset.sites), config.reference_bytes, 1, rows, pixels
     )
     bank = SlotBank(graphset.sites, config.slots, denoiser.dtype)
     if isinstance(denoiser, KeepsInputs):
@@ -187,7 +188,7 @@ def _open_loop(
         store.open,
         graphset.sites,
         config.max_lanes,
-        EngineOptions(config.max_rows, config.batching),
+        EngineOptions(config.max_rows, pixels, config.batching),
         executor=ThreadPoolExecutor(PACKAGE_READERS, "packages"),
         ahead=FeatureWorker(references, config.lookahead, rows),
     )

@@ -64,6 +64,8 @@ class GraphSet:
     """Makes previews; None = that of Stable Diffusion 1.x."""
     targets: Mapping[TargetName, Mapping[GraphName, GraphSpec]] = Field(default_factory=dict)
     """The same graphs in the form that each target runs best."""
+    packed: Mapping[str, Mapping[GraphName, GraphSpec]] = Field(default_factory=dict)
+    """The `onnx` form once more, by `processor_key`: optimised for that processor, with weights packed and shared."""
     format_version: Literal[1] = GRAPHSET_VERSION
 
     @property

@@ -71,7 +71,9 @@ def test_the_cpu_gets_every_attention_as_flash(exported: ExportedBase, name: Gra
     fused = [node for node in model.graph.node if node.op_type == "MultiHeadAttention"]
     assert not any(input_ for node in fused for input_ in node.input[3:]), "bias, key padding mask or cache"
     before = onnx.load(exported.path(name), load_external_data=False)
-    assert len(model.graph.node) < 0.9 * len(before.graph.node)
+    # of a norm ONNX Runtime makes a dozen nodes if it is left as one, and eight of it are here
+    norms = 7 * counts["InstanceNormalization"]
+    assert len(model.graph.node) - norms < 0.9 * len(before.graph.node)
 
 
 @pytest.mark.parametrize("name", GRAPH_NAMES)

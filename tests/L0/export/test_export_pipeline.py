@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from export.pipeline import export_base
 from export.preview import latent_to_rgb
 from export.records import GraphResult
 from export.signatures import GRAPH_NAMES
+from export.store import GraphStore
 from tests.helpers.tiny_base import make_tiny_base
 from tests.helpers.tiny_graphs import ExportedBase
 from vico.base import Base, load_base
 from vico.concept import read_graphset
-from vico.concept.graphset import TargetName
+from vico.concept.graphset import GraphName, TargetName
+from vico.concept.processor import processor_key
 
 _DEVIATION = Deviation("", "one row", 1, 1e-6, 0.0, 1.0)
 Run = Callable[..., tuple[GraphResult, ...]]
@@ -37,6 +39,7 @@ class Exporter:
     made: list[str]
     checked: list[str]
     derived: list[str]
+    packed: list[str] = field(default_factory=list)
     fail_at: str = ""
     wrong: str = ""
 
@@ -54,6 +57,15 @@ class Exporter:
         self.derived.append(f"{signature.name} {target}")
         return GraphFacts(nodes=1, attention_nodes=1)
 
+    def pack(self, store: GraphStore, models: Mapping[GraphName, Path], digest: str, *told: Any) -> dict[str, Path]:
+        assert all(model.read_bytes() == b"form" for model in models.values())
+        if not store.packed(digest).is_dir():
+            with store.staging_packed(digest) as folder:
+                for name in models:
+                    (folder / f"{name}.onnx").write_bytes(b"packed")
+            self.packed.append(digest)
+        return {name: store.packed(digest) / f"{name}.onnx" for name in models}
+
     def check(self, model: Path, signature: Any, cases: Any, tolerance: Any) -> tuple[Any, ...]:
         assert model.read_bytes() == b"form"
         if signature.name == self.wrong:
@@ -68,6 +80,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Exporter:
     monkeypatch.setattr(graphs, "export_graph", fake.export)
     monkeypatch.setattr(graphs, "write_form", fake.derive)
     monkeypatch.setattr(graphs, "check_graph", fake.check)
+    monkeypatch.setattr(pipeline, "pack_graphs", fake.pack)
     return fake
 
 
@@ -221,3 +234,21 @@ def test_the_preview_map_is_derived_once(
     monkeypatch.setattr(pipeline, "latent_to_rgb", None)
     run(target="onnx-fp16")
     assert read_graphset(tmp_path).latent_to_rgb == found
+
+
+def test_what_was_packed_elsewhere_stays_while_its_forms_do(
+    exporter: Exporter, run: Run, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    here = read_graphset(tmp_path).packed[processor_key()]
+    monkeypatch.setattr(pipeline, "processor_key", lambda: "another")
+    run()
+    packed = read_graphset(tmp_path).packed
+    assert packed[processor_key()] == here
+    assert {spec.digest for spec in packed["another"].values()}.isdisjoint(spec.digest for spec in here.values())
+    assert len(exporter.packed) == 2
+    run(target="onnx-fp16")
+    assert read_graphset(tmp_path).packed == packed, "another target leaves it"
+    monkeypatch.setattr(graphs, "target_digest", lambda exported, target: exported[::-1])
+    run()
+    assert set(read_graphset(tmp_path).packed) == {"another"}, "what was packed of other forms is not served"

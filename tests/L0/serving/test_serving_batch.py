@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from fake_runners import FakeReferenceEncoder, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.batch import Assembler, pad, split_noise
+from serving.batch import Assembler, pad, parts, split_noise
 from serving.lane import Lane, LaneSpec
 from serving.references import ReferenceFeatures
 from tests.helpers.concepts import SITES
@@ -146,3 +147,17 @@ def test_a_mask_that_is_shared_cannot_be_written_to() -> None:
     _, mask = pad([np.ones((2, 3), np.float32)])
     with pytest.raises(ValueError, match="read-only"):
         mask[0, 0] = 0
+
+
+@given(lanes=batches(), rows=st.integers(0, 9))
+def test_parts_are_the_lanes_in_order_and_bounded(lanes: list[Lane], rows: int) -> None:
+    height, width = lanes[0].spec.size_class
+    found = list(parts(lanes, rows * height * width + 1 if rows else 0))
+    assert [lane for part in found for lane in part] == lanes
+    if not rows:
+        assert len(found) == 1
+        return
+    counts = [sum(lane.rows for lane in part) for part in found]
+    assert all(count <= rows or len(part) == 1 for count, part in zip(counts, found, strict=True))
+    for before, after in itertools.pairwise(zip(counts, found, strict=True)):
+        assert before[0] + after[1][0].rows > rows, "no part ends while there is room"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pkgutil
 import socket
@@ -22,6 +23,7 @@ from serving.installation import find_installation, make_backend_folder, server_
 from serving.preflight import check_folders
 from serving.triton_log import TritonLog
 from vico.concept import write_graphset
+from vico.concept.processor import processor_key
 from vico.errors import GraphSetError
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(serving.__path__, "serving."))
@@ -63,6 +65,16 @@ def test_an_absent_file_is_named_before_anything_starts(config: ServingConfig, f
 def test_a_set_that_was_not_exported_for_the_device_is_refused_before_anything_starts(config: ServingConfig) -> None:
     with pytest.raises(GraphError, match=r"'denoiser' is absent; accepted: .*--target onnx-fp16"):
         check_folders(replace(config, provider="cuda"))
+
+
+def test_a_set_that_was_packed_elsewhere_is_told(config: ServingConfig, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "vico.serving"):
+        check_folders(config)
+        assert [record.message for record in caplog.records if "not packed" in record.message]
+        caplog.clear()
+        write_graphset(config.graphs, replace(GRAPHSET, packed={processor_key(): GRAPHSET.targets["onnx"]}))
+        check_folders(config)
+    assert not caplog.records
 
 
 def test_absent_folders_are_named(config: ServingConfig, tmp_path: Path) -> None:

@@ -71,6 +71,16 @@ def test_threads_do_not_spin(tmp_path: Path) -> None:
     assert session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+@pytest.mark.parametrize(("beside", "arena"), [({}, True), ({"g.onnx.data": 5}, True), ({"weights.bin": 200}, False)])
+def test_only_a_small_graph_keeps_its_memory(tmp_path: Path, beside: dict[str, int], arena: bool) -> None:
+    for name, mebibytes in beside.items():
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(mebibytes * 2**20)
+    options = OnnxCpuRunner(graph(tmp_path / "g.onnx", 1))._session.get_session_options()
+    assert options.enable_cpu_mem_arena is arena
+    assert not options.enable_mem_pattern
+
+
 def test_a_torn_graph_is_refused_without_its_path(tmp_path: Path) -> None:
     (tmp_path / "torn.onnx").write_bytes(b"half a graph")
     with pytest.raises(GraphError, match="refuses a graph") as caught:
