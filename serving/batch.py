@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -14,6 +15,8 @@ from serving.references import ReferenceFeatures, SiteTokens
 from serving.runner import Feeds
 from vico.concept import SiteSpec
 from vico.sampling import guide
+
+_Rows = npt.NDArray[np.intp]
 
 RUN_PIXELS = 2 * 64 * 64
 """Latent pixels of one run on the CPU, all rows together. It bounds the activations (a third of a GiB for a row of
@@ -38,12 +41,13 @@ class Assembler:
 
     def feeds(self, lanes: Sequence[Lane], bank: Mapping[str, FloatArray]) -> Feeds:
         """The denoiser's inputs for the next step of `lanes`, all of one size class; not to be written to."""
-        counts = [lane.rows for lane in lanes]
-        timesteps = [lane.spec.plan.timesteps[lane.state.index] for lane in lanes]
+        rows = [(lane, lane.rows, lane.slot) for lane in lanes]
+        states = [lane.state for lane, count, _ in rows for _ in range(count)]
+        timesteps = [lane.spec.plan.timesteps[lane.state.index] for lane, count, _ in rows for _ in range(count)]
         return {
-            "latent": np.repeat([lane.state.latent for lane in lanes], counts, axis=0),
-            "timestep": np.repeat(np.array(timesteps, np.int64), counts),
-            **self._constant(tuple((lane, lane.rows, lane.slot) for lane in lanes)),
+            "latent": np.array([state.latent for state in states]),
+            "timestep": np.array(timesteps, np.int64),
+            **self._constant(tuple(rows)),
             **_reference_feeds(self._row_tokens(lanes)),
             **bank,
         }
@@ -72,11 +76,18 @@ def parts(lanes: Sequence[Lane], max_pixels: int) -> Iterator[list[Lane]]:
 
 def split_noise(lanes: Sequence[Lane], noise: FloatArray) -> list[FloatArray]:
     """The denoiser's output [rows, 4, h, w] → the guided noise [4, h, w] of every lane."""
-    last = np.cumsum([lane.rows for lane in lanes]) - 1
-    first = last - [lane.rows - 1 for lane in lanes]
-    scales = np.array([lane.spec.guidance_scale for lane in lanes], np.float32)
+    first, last, scales = _halves(tuple((lane.rows, lane.spec.guidance_scale) for lane in lanes))
     # one row is its own negative, and stays what it is; all lanes at once, as each by itself to the bit
-    return list(guide(noise[first], noise[last], scales[:, None, None, None]))
+    return list(guide(noise[first], noise[last], scales))
+
+
+@lru_cache(64)
+def _halves(lanes: tuple[tuple[int, float], ...]) -> tuple[_Rows, _Rows, FloatArray]:
+    """Of lanes given by rows and guidance scale: their negative rows, their positive ones, the scales [n, 1, 1, 1]."""
+    ends = list(itertools.accumulate(rows for rows, _ in lanes))
+    first = np.array([end - rows for end, (rows, _) in zip(ends, lanes, strict=True)])
+    scales = np.array([scale for _, scale in lanes], np.float32)
+    return first, np.array(ends) - 1, scales[:, None, None, None]
 
 
 def pad(tokens: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
@@ -86,7 +97,7 @@ def pad(tokens: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.float3
     """
     lengths = tuple(map(len, tokens))
     if len(set(lengths)) == 1:
-        return np.stack(tokens), _mask(lengths)
+        return np.concatenate(tokens).reshape(len(tokens), *tokens[0].shape), _mask(lengths)
     features = np.zeros((len(tokens), max(lengths), tokens[0].shape[1]), np.float32)
     for row, length, own in zip(features, lengths, tokens, strict=True):
         row[:length] = own

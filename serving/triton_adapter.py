@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -135,6 +136,9 @@ def open_stage(pb_utils: PbUtils, opener: Callable[[ServingConfig], S]) -> tuple
             give_way()
         telemetry = StageTelemetry(stage.name, config.telemetry.log_prompts, open_traces())
         reserve()
+        # all that is here stays: a collection would walk it with every step waiting
+        gc.collect()
+        gc.freeze()
         return stage, telemetry
     except VicoError as error:
         raise pb_utils.TritonModelException(str(error)) from error

@@ -70,16 +70,18 @@ def workload(
     *,
     popularity: str = "zipf",
     prompts: Sequence[str] = (),
+    negative_prompts: Sequence[str] = (),
 ) -> Workload:
     """Requests for one picture each. Without `prompts` twenty of them, so that reference features are met again now
-    and then, as in real traffic."""
+    and then, as in real traffic; without `negative_prompts` the empty one."""
+    negative = {"negative_prompt": Choice(choice=list(negative_prompts))} if negative_prompts else {}
     return Workload.model_validate(
         {
             "prompts": list(prompts) or [f"a photo of a * {scene}" for scene in SCENES],
             "plain_prompts": ["a photo of a toy"],
             "deadline": Choice(choice=list(deadlines)) if deadlines else None,
             "concepts": Concepts(ids=list(concepts), popularity="zipf" if popularity == "zipf" else "uniform"),
-            "fields": {"steps": Choice(choice=list(steps)), "guidance_scale": GUIDANCE_SCALE},
+            "fields": {"steps": Choice(choice=list(steps)), "guidance_scale": GUIDANCE_SCALE, **negative},
         }
     )
 

@@ -1,7 +1,8 @@
 """p99 of a step while concepts are loaded, evicted and replaced, over that of the same work on concepts that stay.
 
-The prompts are new in both, so that both compute reference features: the difference is the swapping alone. A step is
-counted from the end of the one before: slots are written between two steps.
+Prompts and negative prompts are new in both, so that both compute the reference features of both halves of guidance
+(those of the empty prompt are new with every new concept, and would be swapping's alone): the difference is the
+swapping. A step is counted from the end of the one before: slots are written between two steps.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _steps(bench: Bench, concepts: Sequence[str], number: int) -> dict[str, floa
     takes = range(100 * number, 100 * number + 50)
     prompts = [f"take {take} of a * {scene}" for take, scene in itertools.product(takes, SCENES)]
     counts = [settings.picture_steps - 3, settings.picture_steps]
-    asked = workload(concepts, counts, popularity="uniform", prompts=prompts)
+    negative = [f"take {take}, {scene}" for take, scene in itertools.product(takes, SCENES)]
+    asked = workload(concepts, counts, popularity="uniform", prompts=prompts, negative_prompts=negative)
     sent = send(bench, server, closed(bench, 2 * settings.lanes, settings.swap_seconds), asked, number)
     steps = between(server.log.steps(), sent.begin + settings.warmup_seconds, sent.end)
     full = [period.seconds for period in fullest(periods(steps))]
