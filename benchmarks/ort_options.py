@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "served": {},
+    "packed, as served": {"packed": True},
+    "as served where it is not packed": {},
     "spinning": {"session.intra_op.allow_spinning": "1"},
     "no prepacking": {"session.disable_prepacking": "1"},
     "device allocator for initializers": {"session.use_device_allocator_for_initializers": "1"},
     "no arena": {"arena": False},
-    "no memory pattern": {"pattern": False},
+    "with memory pattern": {"pattern": True},
     "extended (no NCHWc)": {"level": "ORT_ENABLE_EXTENDED"},
     "basic": {"level": "ORT_ENABLE_BASIC"},
 }
@@ -48,7 +49,8 @@ def main() -> None:
         )
         print(f"weights {weights:.0f} MiB\n{columns}")
         for name, options in OPTIONS.items():
-            own = ["--graph", str(graph), "--probe", json.dumps(options)]
+            file = _packed(graph, Path(folder)) if "packed" in options else graph
+            own = ["--graph", str(file), "--probe", json.dumps(options)]
             command = [sys.executable, "-m", "benchmarks.ort_options", *own]
             found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
             memory = " ".join(f"{found[key]:9.0f}" for key in ("anon", "file", "peak"))
@@ -61,9 +63,11 @@ def _probe(graph: Path, changes: dict[str, Any]) -> dict[str, float]:
 
     from serving.runners.onnx_cpu import cpu_options
 
-    options = cpu_options(1)
+    options = cpu_options(1, packed="packed" in changes)
     for key, value in changes.items():
         match key:
+            case "packed":
+                pass
             case "arena":
                 options.enable_cpu_mem_arena = value
             case "pattern":
@@ -87,6 +91,16 @@ def _probe(graph: Path, changes: dict[str, Any]) -> dict[str, float]:
         for key, field in (("anon", "RssAnon"), ("file", "RssFile"), ("peak", "VmHWM"))
     }
     return {"load": load, "first": first, "run": (time.process_time() - start) / 3, **used}
+
+
+def _packed(graph: Path, folder: Path) -> Path:
+    from export.packing import pack_graphs
+    from export.store import GraphStore
+
+    store = GraphStore(folder / "store")
+    with store.lock():
+        made = pack_graphs(store, {"denoiser": graph}, "packed", lambda *_: None, lambda *_: None)
+    return made["denoiser"]
 
 
 def _memory() -> dict[str, float]:

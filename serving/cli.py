@@ -163,6 +163,7 @@ class _Place:
             self.keys,
             self.limits,
             telemetry=config.telemetry,
+            foresight=str(server.config.foresight_socket),
             metrics_folder=str(server.metrics_folder),
         )
 

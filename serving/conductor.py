@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from serving.ahead import needed_items
 from serving.deadline import Deadline
 from serving.engine import Engine
-from serving.errors import DeadlineExceeded, ServingError
+from serving.errors import DeadlineExceeded, Overloaded, ServingError
 from serving.lane import FloatArray, Lane, LaneSpec
 from serving.refusals import overloaded, unreachable
 from serving.scheduling import DEFAULT_PRIORITY, Claim, CostModel, StepShape
@@ -105,15 +105,8 @@ class Conductor:
             DeadlineExceeded: the deadline has passed.
             Overloaded: the queue has no room, or the deadline cannot be met.
         """
-        if (late := ticket.deadline.passed(self._clock())) is not None:
-            self.refused("deadline")
-            raise late
-        refusal = self.admission.bounded(ticket.client, len(ticket.lanes))
-        if refusal is None:
-            ticket.predicted_seconds, refusal = self._foresee(ticket)
-        if refusal is not None:
-            self.refused(refusal.reason)
-            raise overloaded(refusal, len(ticket.lanes), ticket.deadline.at - self._clock())
+        if (refusal := self.refusal(ticket)) is not None:
+            raise refusal
         self.admission.hold(ticket.client, len(ticket.lanes))
         alone = self.admission.seconds([lane.course(self.engine.policy) for lane in ticket.lanes])
         ticket.latest_start = ticket.deadline.at - HOPE * (alone or 0.0)
@@ -121,6 +114,19 @@ class Conductor:
         for lane in ticket.lanes:
             self._owner[lane] = ticket
             self.engine.enter(lane)
+
+    def refusal(self, ticket: Ticket) -> DeadlineExceeded | Overloaded | None:
+        """Why a request is not let in now, counted; None: it would be. Notes when its pictures would be done."""
+        if (late := ticket.deadline.passed(self._clock())) is not None:
+            self.refused("deadline")
+            return late
+        refusal = self.admission.bounded(ticket.client, len(ticket.lanes))
+        if refusal is None:
+            ticket.predicted_seconds, refusal = self._foresee(ticket)
+        if refusal is None:
+            return None
+        self.refused(refusal.reason)
+        return overloaded(refusal, len(ticket.lanes), ticket.deadline.at - self._clock())
 
     def refused(self, reason: str) -> None:
         """Count a request that was not let in."""

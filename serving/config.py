@@ -69,6 +69,11 @@ class ServingConfig:
         """Where the streams hear from the loop: in the server's private folder."""
         return self.store.parent / "progress"
 
+    @property
+    def foresight_socket(self) -> Path:
+        """Where the loop tells the front door what cannot be done in time: in the same folder."""
+        return self.store.parent / "foresight"
+
     def to_env(self) -> dict[str, str]:
         """The environment variable that carries this config to the stages."""
         return {VARIABLE: json.dumps(asdict(self), default=str)}

@@ -12,7 +12,7 @@ from threading import Condition, Thread
 from serving.conductor import NOBODY, Asker, Conductor
 from serving.deadline import Deadline
 from serving.engine import Engine
-from serving.errors import ShuttingDown
+from serving.errors import DeadlineExceeded, Overloaded, ShuttingDown
 from serving.lane import LaneSpec
 from serving.scheduling.admission import Bounds
 from serving.streaming.progress import Watch
@@ -97,6 +97,14 @@ class EngineLoop:
         ticket.future.add_done_callback(lambda _: self._notify())
         self._notify()
         return ticket.future
+
+    def foresee(
+        self, specs: Sequence[LaneSpec], deadline: Deadline, asker: Asker = NOBODY
+    ) -> DeadlineExceeded | Overloaded | None:
+        """Why these pictures would not be let in now; None: they would be, or the loop is closing. From any thread."""
+        ticket = self._conductor.draft(specs, deadline, asker)
+        with self._wake:
+            return None if self._closing else self._conductor.refusal(ticket)
 
     def close(self, grace_seconds: float) -> None:
         """Accept nothing more, finish what was accepted within the grace period, refuse the rest, end the thread."""

@@ -86,10 +86,8 @@ def _probe(settings: Settings, prepared: Prepared, results: Results, name: str, 
         results.note(name, profile_denoiser(settings, prepared))
     else:
         from benchmarks.denoiser.memory import probe_memory
-        from serving.config import ServingConfig
 
-        results.note(f"{name}_lookahead_1", [probe_memory(settings, lookahead=1)])
-        results.note(name, [probe_memory(settings, ServingConfig.lookahead) for _ in range(2)])
+        results.note(name, [probe_memory(settings) for _ in range(2)])
 
 
 def _announce(settings: Settings, results: Results, duels: tuple[object, ...]) -> None:

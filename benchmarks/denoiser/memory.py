@@ -56,24 +56,22 @@ class Peak:
             self.look()
 
 
-def probe_memory(settings: Settings, lookahead: int) -> dict[str, Any]:
+def probe_memory(settings: Settings) -> dict[str, Any]:
     """Bytes: peak, what the caches hold by configuration, and the base's weights.
 
-    `lookahead` timesteps of reference features are computed in one batch, whose activations are part of the peak.
+    Reference features are computed for one timestep: for more they take more runs, and more of their cache.
     """
-    arguments = [str(settings.base), str(settings.work), str(settings.latent), str(settings.threads), str(lookahead)]
+    arguments = [str(settings.base), str(settings.work), str(settings.latent), str(settings.threads)]
     command = [sys.executable, "-m", "benchmarks.denoiser.memory", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _measure(settings: Settings, lookahead: int) -> dict[str, Any]:
+def _measure(settings: Settings) -> dict[str, Any]:
     prepared = read_prepared(settings)
     graphset = read_graphset(prepared.graphset)
-    config = ServingConfig(
-        graphs=prepared.graphset, registry=settings.work, threads=settings.threads, lookahead=lookahead
-    )
+    config = ServingConfig(graphs=prepared.graphset, registry=settings.work, threads=settings.threads)
     peak = Peak()
     marks: dict[str, int] = {"start": peak.look()}
     caches = _pictures(settings, config, graphset, prepared.concepts, marks, peak.look)
@@ -102,8 +100,7 @@ def _pictures(
         open_runner(config, graphset, "reference_encoder"),
         len(graphset.sites),
         config.reference_bytes,
-        config.lookahead,
-        max_rows=2 * config.lookahead,
+        lookahead=1,
         max_pixels=RUN_PIXELS,
     )
     denoiser = open_runner(config, graphset, "denoiser")
@@ -155,5 +152,5 @@ def _status(key: str) -> int:
 
 
 if __name__ == "__main__":
-    base, work, side, count, ahead = sys.argv[1:]
-    print(json.dumps(_measure(Settings(Path(base), Path(work), int(side), 1, int(count)), int(ahead))))
+    base, work, side, count = sys.argv[1:]
+    print(json.dumps(_measure(Settings(Path(base), Path(work), int(side), 1, int(count)))))

@@ -15,6 +15,7 @@ from benchmarks.denoiser.settings import CHUNK, LANES, Settings
 from benchmarks.denoiser.worker import Action
 from export.signatures import Signature, signatures
 from serving.bank import SlotBank
+from serving.batch import RUN_PIXELS
 from serving.config import ServingConfig
 from serving.runner import Runner, open_runner
 from serving.runners.onnx_cpu import OnnxCpuRunner
@@ -80,11 +81,10 @@ class Ours:
         """A key of `settings.DUELS` under "ours"."""
         match work.split("_"):
             case ["denoiser", images]:
-                return self._run(self._denoiser_feeds(2 * int(images.removeprefix("n"))))
+                return self._in_runs([0] * (2 * int(images.removeprefix("n"))), slots=1)
             case ["lanes", kind]:
                 # one row a lane; the slots are all that differs
-                slots = np.arange(LANES) if kind == "mixed" else np.zeros(LANES)
-                return self._run(self._denoiser_feeds(LANES, LANES) | {"slot": slots.astype(np.int64)})
+                return self._in_runs(list(range(LANES)) if kind == "mixed" else [0] * LANES, slots=LANES)
             case ["references"]:
                 # opened here, where no clock runs
                 feeds, references = self._feeds("reference_encoder", CHUNK), self._references
@@ -126,5 +126,9 @@ class Ours:
             self._banks = {slots: bank_feeds(self._signatures["denoiser"], self._prepared, slots)}
         return self._feeds("denoiser", rows) | self._banks[slots]
 
-    def _run(self, feeds: Feeds) -> Action:
-        return lambda: self._denoiser.run(feeds)
+    def _in_runs(self, rows: list[int], slots: int) -> Action:
+        """A step of rows given by their slots, in runs as they are served."""
+        most = max(1, RUN_PIXELS // self._settings.latent**2)
+        parts = [np.array(rows[start : start + most], np.int64) for start in range(0, len(rows), most)]
+        feeds = [self._denoiser_feeds(len(part), slots) | {"slot": part} for part in parts]
+        return lambda: [self._denoiser.run(one) for one in feeds]

@@ -130,11 +130,9 @@ def _from_facts(results: Results) -> dict[str, Ratio]:
             share = _gemm_share(results, unit, 2 * rows, flops["gemm"])
             if share:
                 found[key] = Ratio(share, _gemm_share(results, unit, 2 * rows, flops["gemm"], "cpu"))
-    for suffix in ("", "_lookahead_1"):
-        memory = results.facts.get(f"memory{suffix}", [])
-        shares = tuple((m["peak_bytes"] - m["cache_bytes"]) / m["weight_bytes"] for m in memory)
-        if shares:
-            found[f"peak_memory_over_weights{suffix}"] = Ratio(shares)
+    memory = results.facts.get("memory", [])
+    if shares := tuple((m["peak_bytes"] - m["cache_bytes"]) / m["weight_bytes"] for m in memory):
+        found["peak_memory_over_weights"] = Ratio(shares)
     return found
 
 

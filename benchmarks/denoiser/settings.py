@@ -18,8 +18,9 @@ LANES = 8
 """Lanes of the mixed batch, one row each."""
 _BLOCKS = 0.12
 """Of a row of the U-Net: what the image attention blocks cost."""
-CHUNK = 4
-"""Rows of the reference encoder in one run: timesteps ahead of the loop."""
+CHUNK = 2
+"""Rows of the reference encoder in one run: timesteps ahead of the loop, as many as `serving.batch.RUN_PIXELS` lets be
+computed together at latent 64."""
 
 
 @dataclass(frozen=True)

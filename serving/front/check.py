@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import TENSOR
+from serving.foresight.question import FIELDS
 from serving.front.refusal import Refused, invalid
 from serving.front.wire import ModelSpec, TensorSpec
 from serving.request import MAX_REFERENCE_BYTES
@@ -23,6 +24,8 @@ MAX_TIMEOUT_MICROSECONDS = 24 * 3600 * 1_000_000
 MAX_TEXT_BYTES = 64 * 2**10
 """Of one BYTES value that is not a photo; the first stage knows each field's own limit."""
 MAX_ELEMENTS = 16
+MAX_NAME_BYTES = 64
+"""Of a preset or sampler that is worth asking about."""
 
 _INPUT_NAMES = "the inputs that the model's metadata names"
 _EMPTY_FINAL = "triton_enable_empty_final_response"
@@ -56,10 +59,8 @@ def require_public(name: str, version: str, models: Mapping[str, ModelSpec]) -> 
     return models[name]
 
 
-def clean(
-    request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseconds: int, traceparent: str = ""
-) -> bytes:
-    """The message for Triton: known inputs and outputs, a valid id, the deadline, the sealed caller, nothing else.
+def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseconds: int, traceparent: str = "") -> Any:
+    """The `ModelInferRequest` for Triton: known inputs and outputs, a valid id, deadline, sealed caller, nothing else.
 
     Args:
         request: a parsed `ModelInferRequest`.
@@ -84,8 +85,19 @@ def clean(
         fresh.outputs.add(name=output.name)
     fresh.inputs.add(name=TENSOR, datatype="BYTES", shape=[1])
     fresh.raw_input_contents.append(_with_length(sealed_caller))
-    message: bytes = fresh.SerializeToString()
-    return message
+    return fresh
+
+
+def fields_of_time(cleaned: Any) -> dict[str, str | int | float]:
+    """Of a message that `clean` made: the values that decide how long it takes; what is no single value is left out."""
+    found: dict[str, str | int | float] = {}
+    for tensor, content in zip(cleaned.inputs, cleaned.raw_input_contents, strict=True):
+        kind = FIELDS.get(tensor.name)
+        if kind is str and len(content) <= MAX_NAME_BYTES:
+            found[tensor.name] = content[4:].decode("utf-8", "replace")
+        elif kind in (int, float) and len(content) == 4:
+            found[tensor.name] = struct.unpack("<i" if kind is int else "<f", content)[0]
+    return found
 
 
 def request_id(given: str) -> str:

@@ -60,6 +60,8 @@ class FrontConfig:
     """The file of hashed API keys; None = no key is asked for."""
     limits: Limits = field(default_factory=Limits)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    foresight: str = ""
+    """The socket where the loop is asked what can be done in time; "" = it is not asked."""
     metrics_folder: str = ""
     """Where it counts for Prometheus; "" = in its own memory alone."""
 

@@ -15,8 +15,11 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import Caller
+from serving.deadline import Deadline
 from serving.errors import LaunchError, internal
-from serving.front.check import clean, parse, request_id, require_public
+from serving.foresight.asking import Foresight
+from serving.foresight.question import Question
+from serving.front.check import clean, fields_of_time, parse, request_id, require_public
 from serving.front.config import FrontConfig
 from serving.front.gate import Gate
 from serving.front.health import Health
@@ -28,7 +31,7 @@ from serving.front.server_options import server_options
 from serving.front.tls import server_credentials
 from serving.front.upstream import Metadata, Upstream
 from serving.front.visit import FrontTelemetry, Visit
-from serving.front.wire import HEALTH, PUBLIC_MODELS, SERVER_NAME, SERVICE, STREAM_MODEL, ModelSpec
+from serving.front.wire import HEALTH, PUBLIC_MODELS, SERVER_NAME, SERVICE, STREAM_MODEL, TIMED_MODELS, ModelSpec
 from serving.seal import Seal
 from serving.telemetry.traces import NO_TRACES, TRACEPARENT
 
@@ -61,6 +64,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._seal = Seal(config.seal_secret)
         self._keys = KeyFile(config.keys_file) if config.keys_file else None
         self._server: Any = None
+        self._foresight = Foresight(config.foresight)
         self.upstream = Upstream(config.private, self._seal)
         self.gate = Gate(config.limits)
         self.health = Health()
@@ -173,7 +177,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _infer(self, message: bytes, context: Any, visit: Visit) -> bytes:
         with self.gate.call(visit.key):
-            passed_on = self._passed_on(self._wanted(message, context, visit), context, visit, unary=True)
+            passed_on = await self._passed_on(self._wanted(message, context, visit), context, visit, unary=True)
             with visit.behind():
                 return await self.upstream.infer(*passed_on)
 
@@ -218,7 +222,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
                 identify(context.invocation_metadata() or (), self._keys)
                 with self.gate.call(key):
                     request = self._wanted(message, context, visit)
-                    answers = self.upstream.stream(*self._passed_on(request, context, visit))
+                    answers = self.upstream.stream(*await self._passed_on(request, context, visit))
                     async with aclosing(latest(answers)) as current:
                         async for answer in current:
                             yield _cleaned(answer)
@@ -234,10 +238,14 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         visit.is_of(request.id, request.model_name, headers.get(TRACEPARENT, ""))
         return request
 
-    def _passed_on(
+    async def _passed_on(
         self, request: Any, context: Any, visit: Visit, *, unary: bool = False
     ) -> tuple[bytes, str, float | None, Metadata]:
-        """What goes on to Triton of a `ModelInferRequest`: message, the call's name, seconds, metadata."""
+        """What goes on to Triton of a `ModelInferRequest`: message, the call's name, seconds, metadata.
+
+        Raises:
+            Refused: it is malformed, or cannot be done in time.
+        """
         if unary and request.model_name == STREAM_MODEL:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, "method", "one answer to a stream", "ModelStreamInfer")
         call, seconds, key = secrets.token_hex(16), context.time_remaining(), visit.key
@@ -245,8 +253,20 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         caller = Caller(sharer(metadata, key), key.tenant, key.concepts, call)
         left = max(1, int(seconds * 1e6)) if seconds is not None else 0
         spec = self._models[request.model_name]
-        body = clean(request, spec, caller.sealed(self._seal), min(left, 2**62), visit.span.traceparent)
-        return body, call, seconds, _traces(metadata)
+        cleaned = clean(request, spec, caller.sealed(self._seal), min(left, 2**62), visit.span.traceparent)
+        if request.model_name in TIMED_MODELS:
+            await self._require_time(cleaned, caller.client)
+        return cleaned.SerializeToString(), call, seconds, _traces(metadata)
+
+    async def _require_time(self, cleaned: Any, client: str) -> None:
+        """Refuse what cannot be done in time before anything is done for it; what has no deadline has time."""
+        microseconds = cleaned.parameters["timeout"].int64_param if "timeout" in cleaned.parameters else 0
+        if not microseconds:
+            return
+        question = Question(fields_of_time(cleaned), client, Deadline.after(microseconds).at)
+        refusal = await self._foresight.refusal(question)
+        if refusal is not None:
+            raise Refused(grpc.StatusCode[refusal.status], refusal.field, refusal.problem, refusal.accepted)
 
 
 async def _abort(context: Any, error: Exception, visit: Visit) -> None:

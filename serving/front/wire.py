@@ -12,6 +12,8 @@ from serving.caller import TENSOR
 STREAM_MODEL = "vico_stream"
 PUBLIC_MODELS = ("vico", STREAM_MODEL, "vico_concepts")
 """All else in the repository is ours."""
+TIMED_MODELS = ("vico", STREAM_MODEL)
+"""Those that make pictures."""
 
 SERVICE = "/inference.GRPCInferenceService/"
 HEALTH = "/grpc.health.v1.Health/"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,16 @@ from serving.concepts.store import ConceptStore
 from serving.config import ServingConfig
 from serving.deadline import Deadline
 from serving.engine import Engine, EngineOptions
-from serving.errors import InvalidField
+from serving.errors import InvalidField, ServingError
 from serving.fields import RawArray, RawFields
+from serving.foresight.answering import Answering
+from serving.foresight.question import Question
 from serving.lane import ConceptUse, LaneSpec
 from serving.loop import Asker, EngineLoop, Outcome
 from serving.priority import open_drawing
 from serving.references import ReferenceFeatures
 from serving.report import StageReport, Stopwatch
-from serving.request import GenerateRequest
+from serving.request import GenerateRequest, parse_request
 from serving.runner import KeepsInputs, open_runner
 from serving.seal import Seal
 from serving.stages.names import CONTROL, LOOP
@@ -51,19 +54,28 @@ PACKAGE_READERS = 2
 
 FloatArray = npt.NDArray[np.float32]
 
+_SOME_PROMPT = np.array([b"-"], object)
+_NO_CONTEXT = np.zeros((2, 0, 0), np.float32)
+
 
 class UnetLoopStage:
     """`request`, `context`, `reference_context`, `placeholder_position`, `reference_latent` → `latent` [n, 4, h, w]."""
 
     name = "unet_loop"
 
-    def __init__(self, graphset: GraphSet, loop: EngineLoop, seal: Seal, post: Post | None = None) -> None:
-        """`post`: takes the progress of requests of streams; None = nobody is told."""
+    def __init__(
+        self, graphset: GraphSet, loop: EngineLoop, seal: Seal, post: Post | None = None, foresight: Path | None = None
+    ) -> None:
+        """`post`: takes the progress of requests of streams; None = nobody is told.
+
+        `foresight`: the socket where the front door asks; None = it cannot.
+        """
         self._graphset = graphset
         self._loop = loop
         self._seal = seal
         self._post = post
         self._calls = Calls()
+        self._answering = Answering(foresight, self.foresee) if foresight is not None else None
 
     def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
         """See `Stage`."""
@@ -84,8 +96,23 @@ class UnetLoopStage:
         self._calls.add(request.call, future)
         return Pending(future, lambda: self._outputs(_result(future), watch))
 
+    def foresee(self, question: Question) -> ServingError | None:
+        """Why a request is not to be begun, by how long it takes; None: nothing speaks against it.
+
+        What is wrong with its fields is told by the stage that reads them.
+        """
+        try:
+            request = parse_request({"prompt": _SOME_PROMPT, **question.raw()}, self._graphset)
+            specs = lane_specs(request, _NO_CONTEXT, None, self._graphset)
+        except InvalidField:
+            return None
+        # without its concept: with it a step takes a little longer, which the loop reckons with when it comes
+        return self._loop.foresee(specs, Deadline(question.deadline_at), Asker(question.client, request.priority))
+
     def close(self) -> None:
         """See `DeferredStage`."""
+        if self._answering is not None:
+            self._answering.close()
         self._loop.close(GRACE_SECONDS)
         if self._post is not None:
             self._post.close()
@@ -165,7 +192,7 @@ def open_unet_loop(config: ServingConfig) -> UnetLoopStage:
     Keeper("unet_loop", store, lambda wishes: bank.retain(wishes.pinned), lambda: bank.resident).start()
     Sampler([LoopState(make, loop, bank), HostCacheState(make, store)]).start()
     post = Post(config.progress_socket, PreviewMap(graphset.preview_map))
-    return UnetLoopStage(graphset, loop, Seal(config.secret), post)
+    return UnetLoopStage(graphset, loop, Seal(config.secret), post, config.foresight_socket)
 
 
 def _open_loop(

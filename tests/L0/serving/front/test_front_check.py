@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, parse, request_id
+from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, fields_of_time, parse, request_id
 from serving.front.refusal import Refused
 from serving.front.wire import PUBLIC_MODELS, STREAM_MODEL, ModelSpec, TensorSpec, model_spec
 
@@ -29,7 +29,7 @@ GOOD = {"prompt": text(b"a dog"), "steps": struct.pack("<i", 3)}
 
 def cleaned(request: Any, timeout: int = 0) -> Any:
     parsed = parse(request.SerializeToString(), MODELS)
-    return pb.ModelInferRequest.FromString(clean(parsed, SPEC, b"sealed", timeout))
+    return clean(parsed, SPEC, b"sealed", timeout)
 
 
 def refused(request: Any) -> Refused:
@@ -175,3 +175,12 @@ def test_bytes_of_any_kind_are_refused_or_clean(message: bytes) -> None:
     except Refused as error:
         line = error.line
     assert "\n" not in line
+
+
+def test_what_decides_the_time_is_read_from_either_form() -> None:
+    request = request_of(**GOOD, guidance_scale=struct.pack("<f", 4.0))
+    assert fields_of_time(cleaned(request)) == {"steps": 3, "guidance_scale": 4.0}
+    typed = pb.ModelInferRequest(model_name="vico", id="given-id")
+    tensor = typed.inputs.add(name="steps", datatype="INT32", shape=[1])
+    tensor.contents.int_contents.append(7)
+    assert fields_of_time(cleaned(typed)) == {"steps": 7}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from fake_triton import call, refusal, request_of, run, served, text
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.errors import LaunchError
+from serving.errors import LaunchError, Overloaded
+from serving.foresight.answering import Answering
+from serving.foresight.question import Question
 from serving.front.config import FrontConfig, Limits
 from serving.front.door import Door
 from serving.front.identity import USER_HEADER
@@ -373,3 +377,39 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
                 await Door(FrontConfig(Private("/x", "y"), "z", port=port)).start()
 
     run(work())
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_what_cannot_be_done_in_time_never_reaches_triton(tmp_path: Path, method: str) -> None:
+    asked: list[Question] = []
+
+    def answer(question: Question) -> Overloaded | None:
+        asked.append(question)
+        return Overloaded("timeout", "too little", "more") if question.fields.get("steps") == 50 else None
+
+    def asking(steps: int, timeout: int) -> bytes:
+        request = request_of(prompt=text(b"a dog"), steps=struct.pack("<i", steps))
+        if timeout:
+            request.parameters["timeout"].int64_param = timeout
+        content: bytes = request.SerializeToString()
+        return content
+
+    async def work() -> None:
+        async with served(tmp_path, foresight=str(tmp_path / "f")) as (_, triton, address):
+            before = time.monotonic()
+            assert await refusal(address, asking(50, 2_000_000), method) == (
+                "RESOURCE_EXHAUSTED",
+                "timeout: too little; accepted: more",
+            )
+            assert not triton.seen
+            assert before + 1.9 < asked[0].deadline_at < time.monotonic() + 2.0
+            if method == "ModelInfer":
+                await call(address, asking(3, 2_000_000))
+                assert [question.fields for question in asked] == [{"steps": 50}, {"steps": 3}]
+                assert len(triton.seen) == 1
+
+    thread = Answering(tmp_path / "f", answer)
+    try:
+        run(work())
+    finally:
+        thread.close()
