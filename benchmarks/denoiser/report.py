@@ -36,8 +36,10 @@ def with_section(page: str, text: str, begin: str = BEGIN, end: str = END) -> st
 def section(results: Results) -> str:
     """Markdown: settings, ratios beside their targets, unit times, memory, profile."""
     settings = results.settings
+    counts = [len(taken) for units in results.samples.values() for taken in units.values()] or [0]
+    rounds = "–".join(str(count) for count in sorted({min(counts), max(counts)}))
     parts = [
-        f"Base `{settings['base']}`, latent {settings['latent']}, {settings['threads']} threads, {settings['rounds']}"
+        f"Base `{settings['base']}`, latent {settings['latent']}, {settings['threads']} threads, {rounds}"
         " rounds; the sides of a ratio took turns. Median (least–greatest).",
         f"![ratios beside their targets]({_PLOT})",
         _ratio_table(all_ratios(results)),

@@ -41,9 +41,9 @@ class Settings:
         return 4096 if self.latent >= 32 else 512
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for a result file to be gone on with."""
+        """What must be equal for a result file to be gone on with: of rounds there may be more."""
         fields = asdict(self) | {"base": self.base.name}
-        del fields["work"]
+        del fields["work"], fields["rounds"]
         return fields
 
 

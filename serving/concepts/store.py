@@ -173,7 +173,7 @@ class ConceptStore:
 
     def _read(self, digest: str) -> ConceptPackage:
         try:
-            package = read_package(self._path(digest))
+            package = read_package(self._path(digest), mapped=True)
         except FileNotFoundError:
             raise ConceptNotFound("concept", "this version is no longer kept", "a version in use") from None
         if package.digest != digest:

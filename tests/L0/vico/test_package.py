@@ -44,16 +44,16 @@ def test_digest_is_of_the_content_not_of_the_path_or_order(tmp_path: Path) -> No
     assert one == two != three
 
 
-@given(data=st.data())
+@given(data=st.data(), mapped=st.booleans())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_altered_byte_is_refused(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_altered_byte_is_refused(tmp_path: Path, data: st.DataObject, mapped: bool) -> None:
     content = bytearray(make_concept(tmp_path).read_bytes())
     position = data.draw(st.integers(0, len(content) - 1))
     content[position] ^= data.draw(st.integers(1, 255))
     altered = tmp_path / "altered.safetensors"
     altered.write_bytes(content)
     with pytest.raises(ConceptError) as caught:
-        read_package(altered)
+        read_package(altered, mapped=mapped)
     assert caught.value.field == "concept"
     assert str(tmp_path) not in str(caught.value)
 
@@ -163,3 +163,29 @@ def test_good_ids(good: str) -> None:
 def test_bad_ids(bad: str) -> None:
     with pytest.raises(ConceptError, match="malformed id"):
         validate_concept_id(bad)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_numbers_whose_sum_is_too_great_are_finite_all_the_same(tmp_path: Path, dtype: str) -> None:
+    tensors = make_tensors(dtype=dtype)
+    tensors["references"][:] = np.finfo(dtype).max
+    write_package(tmp_path / "great.safetensors", make_manifest(), tensors)
+    assert np.array_equal(read_package(tmp_path / "great.safetensors").references, tensors["references"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_what_is_mapped_is_what_is_read(tmp_path: Path, dtype: str) -> None:
+    tensors = make_tensors(dtype=dtype)
+    path = tmp_path / "toy.safetensors"
+    digest = write_package(path, make_manifest(), tensors)
+    before = path.read_bytes()
+    package = read_package(path, mapped=True)
+    path.unlink()
+    assert package.digest == digest
+    for name, tensor in tensors.items():
+        assert package.tensors[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(package.tensors[name], tensor)
+    path.write_bytes(before)
+    again = read_package(path, mapped=True)
+    again.tensors["token_embedding"][:] = 0
+    assert path.read_bytes() == before, "what is written to is this process's own"
