@@ -266,7 +266,9 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         question = Question(fields_of_time(cleaned), client, Deadline.after(microseconds).at)
         refusal = await self._foresight.refusal(question)
         if refusal is not None:
-            raise Refused(grpc.StatusCode[refusal.status], refusal.field, refusal.problem, refusal.accepted)
+            # as the loop's own refusal comes through Triton, which has one code for load and deadlines (`to_wire`)
+            accepted = f"{refusal.accepted} [{refusal.status}]"
+            raise Refused(grpc.StatusCode.UNAVAILABLE, refusal.field, refusal.problem, accepted)
 
 
 async def _abort(context: Any, error: Exception, visit: Visit) -> None:
