@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -51,10 +51,17 @@ class Answering:
 
     def _run(self) -> None:
         while not self._closed:
-            with suppress(TimeoutError):
+            try:
                 asker, _ = self._socket.accept()
-                with asker:
-                    self._serve(asker)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                # out of descriptors, say: the thread must outlive it
+                logger.warning("questions cannot be taken: %s", error)
+                time.sleep(_POLL_SECONDS)
+                continue
+            with asker:
+                self._serve(asker)
 
     def _serve(self, asker: socket.socket) -> None:
         """Whatever one question does, the next one is somebody else's."""
