@@ -1,65 +1,103 @@
-"""`GroupNormalization` as ONNX Runtime's CPU spells it out, against `export/targets/group_norm.py`: side by side.
+"""What `export/targets/group_norm.py` saves of a run: every graph with and without it, side by side.
 
-`python -m benchmarks.group_norm [--rounds N] [--threads N]` prints milliseconds of both and their ratio, for shapes of
-the toy base and of Stable Diffusion 1.5. Both take turns; medians.
+`python -m benchmarks.group_norm --base assets/toy-base --graphs runs/toy-graphs [--rounds N]`, of a folder made by
+`vico export`. Both forms take turns; medians of milliseconds, and of the ratio turn by turn.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import typer
-from onnx import TensorProto, helper, numpy_helper
 
+from export.inputs import random_feed
+from export.modules import geometry_of
+from export.signatures import Signature, signatures
+from export.targets.flash_attention import use_multi_head_attention
 from export.targets.group_norm import use_instance_norm
+from export.targets.late_gathers import gather_late
+from export.targets.static_shapes import use_static_shapes
 from serving.runners.onnx_cpu import cpu_options
+from serving.runners.runner import Feeds
+from vico.base import load_base
+from vico.concept import read_graphset
+from vico.concept.graphset import GraphName
 
-SHAPES = ((2, 64, 16, 16), (16, 64, 16, 16), (16, 128, 8, 8), (2, 320, 64, 64), (2, 960, 64, 64), (1, 256, 512, 512))
-"""Rows, channels, height, width."""
-GROUPS = 32
-
-
-def main(rounds: Annotated[int, typer.Option(min=1)] = 15, threads: Annotated[int, typer.Option(min=0)] = 0) -> None:
-    """Print one line per shape."""
-    print(f"{'rows, channels, sides':>22}   spelt out   rewritten   ratio")
-    for shape in SHAPES:
-        models = _norm(shape[1]), _norm(shape[1])
-        use_instance_norm(models[1])
-        x = np.random.default_rng(0).standard_normal(shape, np.float32)
-        sessions = [_open(model, threads) for model in models]
-        for session in sessions:
-            session.run(None, {"x": x})
-        seconds: list[list[float]] = [[], []]
-        for _ in range(rounds):
-            for taken, session in zip(seconds, sessions, strict=True):
-                begin = time.perf_counter()
-                session.run(None, {"x": x})
-                taken.append(time.perf_counter() - begin)
-        before, after = (1e3 * median(taken) for taken in seconds)
-        print(f"{shape!s:>22}   {before:9.2f}   {after:9.2f}   {after / before:5.2f}", flush=True)
+ROWS: tuple[tuple[GraphName, int], ...] = (
+    ("denoiser", 2), ("denoiser", 16), ("reference_encoder", 8), ("vae_decoder", 1),
+)  # fmt: skip
 
 
-def _norm(channels: int) -> Any:
-    """One norm of a picture [b, channels, h, w]."""
-    shape = ["b", channels, "h", "w"]
-    random = np.random.default_rng(1)
-    weights = [
-        numpy_helper.from_array(random.standard_normal(channels).astype(np.float32), name) for name in ("scale", "bias")
-    ]
-    node = helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["y"], num_groups=GROUPS)
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y"))
-    graph = helper.make_graph([node], "norm", [x], [y], weights)
-    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10))
+def main(
+    base: Annotated[Path, typer.Option(help="The base that was exported.")],
+    graphs: Annotated[Path, typer.Option(help="Where it was exported to.")],
+    rounds: Annotated[int, typer.Option(min=1)] = 25,
+    threads: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Print one line per graph and number of rows."""
+    graphset = read_graphset(graphs)
+    geometry, side = geometry_of(load_base(base)), graphset.default_size // graphset.vae_factor
+    print(f"{'graph':18} {'rows':>4}   spelt out   rewritten   ratio")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, rows in ROWS:
+            signature = signatures(geometry)[name]
+            sizes = {"batch": rows, "slots": 4, "vectors": 4} | _sides(signature, side)
+            feed = {key: value.numpy() for key, value in random_feed(signature, geometry, sizes).items()}
+            sessions = [
+                _open(graphs / graphset.graphs[name].file, Path(folder) / f"{rewritten}", threads, rewritten=rewritten)
+                for rewritten in (False, True)
+            ]
+            before, after, ratio = _compare(sessions, feed, rounds)
+            print(f"{name:18} {rows:4}   {before:9.2f}   {after:9.2f}   {ratio:5.2f}", flush=True)
 
 
-def _open(model: Any, threads: int) -> Any:
-    content = ir.to_proto(model).SerializeToString()
-    return onnxruntime.InferenceSession(content, cpu_options(threads), providers=["CPUExecutionProvider"])
+def _sides(signature: Signature, side: int) -> dict[str, int]:
+    """Height and width in the signature's own multiples, for latents of `side`."""
+    found = {
+        axis.name: axis.multiple for value in signature.inputs for axis in value.shape if not isinstance(axis, int)
+    }
+    return {name: side // found.get(name, 1) for name in ("height", "width")}
+
+
+def _open(source: Path, folder: Path, threads: int, *, rewritten: bool) -> onnxruntime.InferenceSession:
+    """The CPU's form of an exported graph, with the norms as they were or rewritten."""
+    content = ir.load(source)
+    use_static_shapes(content)
+    use_multi_head_attention(content)
+    if rewritten:
+        use_instance_norm(content)
+    gather_late(content)
+    folder.mkdir(exist_ok=True)
+    ir.save(content, folder / "model.onnx", external_data="model.onnx.data")
+    options = cpu_options(threads)
+    return onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+
+def _compare(sessions: list[onnxruntime.InferenceSession], feed: Feeds, rounds: int) -> tuple[float, float, float]:
+    """Milliseconds of the first and the second, and the second's share of the first."""
+    for session in sessions:
+        session.run(None, feed)
+    taken = np.array([list(_turn(sessions, feed, reverse=bool(turn % 2))) for turn in range(rounds)])
+    before, after = (1e3 * median(taken[:, side]) for side in (0, 1))
+    return before, after, median(taken[:, 1] / taken[:, 0])
+
+
+def _turn(sessions: list[onnxruntime.InferenceSession], feed: Feeds, *, reverse: bool) -> Iterator[float]:
+    """Seconds of one run of each; the one that goes first changes."""
+    seconds = [0.0] * len(sessions)
+    for k in sorted(range(len(sessions)), reverse=reverse):
+        begin = time.perf_counter()
+        sessions[k].run(None, feed)
+        seconds[k] = time.perf_counter() - begin
+    yield from seconds
 
 
 if __name__ == "__main__":

@@ -60,13 +60,13 @@ def export_base(
             digest = graph_digest(base.digest, name, options)
             job = Job(build_module(base, name), signature, geometry, digest)
             maker = makers[name] = Maker(store, job, options, announce, check=check)
-            exported[name] = GraphSpec(file=_relative(out, maker.export()), digest=digest)
             if library is None:
                 results.append(maker.bring_up(target))
-                continue
-            half = maker.bring_up("onnx-fp16")
-            announce(name, f"building for {target}")
-            results.append(bring_up_engine(store, library, half, signature, geometry, _limits(base)))
+            else:
+                half = maker.bring_up("onnx-fp16")
+                announce(name, f"building for {target}")
+                results.append(bring_up_engine(store, library, half, signature, geometry, _limits(base)))
+            exported[name] = GraphSpec(file=_relative(out, maker.export()), digest=digest)
         write_tokenizer(base.tokenizer, out / TOKENIZER_FILE)
         assemble_repository(out)
         made = {

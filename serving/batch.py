@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.lane import FloatArray, Lane
-from serving.references import ReferenceFeatures, SiteTokens
+from serving.reference_feeds import ReferenceFeeds
+from serving.references import ReferenceFeatures
 from serving.runner import Feeds
 from vico.concept import SiteSpec
 from vico.sampling import guide
@@ -31,11 +33,13 @@ class Assembler:
     Args:
         sites: in decoder order.
         references: reference features.
+        executor: where reference inputs are prepared; None = when they are asked for. Ended by `close`.
     """
 
-    def __init__(self, sites: Sequence[SiteSpec], references: ReferenceFeatures) -> None:
-        self._references = references
-        self._nothing: SiteTokens = tuple(np.zeros((1, site.channels), np.float32) for site in sites)
+    def __init__(
+        self, sites: Sequence[SiteSpec], references: ReferenceFeatures, executor: Executor | None = None
+    ) -> None:
+        self._references = ReferenceFeeds(sites, references, executor)
         # at full size the contexts of a batch are megabytes, and are the same until a lane joins or leaves
         self._constant = lru_cache(_KEPT_BATCHES)(_constant_feeds)
 
@@ -48,15 +52,19 @@ class Assembler:
             "latent": np.array([state.latent for state in states]),
             "timestep": np.array(timesteps, np.int64),
             **self._constant(tuple(rows)),
-            **_reference_feeds(self._row_tokens(lanes)),
+            **self._references.of(tuple((lane.spec, lane.state.index) for lane in lanes)),
             **bank,
         }
 
-    def _row_tokens(self, lanes: Sequence[Lane]) -> list[SiteTokens]:
-        """Reference features of every row; one all-zero token per site for a row that reads no reference."""
-        found = iter(self._references.at([asked for lane in lanes for asked in lane.row_streams]))
-        strengths = [strength for lane in lanes for strength in lane.row_strengths]
-        return [next(found) if strength > 0 else self._nothing for strength in strengths]
+    def expect(self, lanes: Sequence[Lane]) -> None:
+        """The next call of `feeds` will be for the step after the next one of these, but for those that are done then;
+        unless others come or some leave. Their reference inputs are prepared meanwhile."""
+        steps = ((lane.spec, lane.state.index + 1) for lane in lanes)
+        self._references.prepare(tuple((spec, step) for spec, step in steps if step < len(spec.plan)))
+
+    def close(self) -> None:
+        """Prepare nothing more."""
+        self._references.close()
 
 
 def parts(lanes: Sequence[Lane], max_pixels: int) -> Iterator[list[Lane]]:
@@ -90,27 +98,6 @@ def _halves(lanes: tuple[tuple[int, float], ...]) -> tuple[_Rows, _Rows, FloatAr
     return first, np.array(ends) - 1, scales[:, None, None, None]
 
 
-def pad(tokens: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.float32]]:
-    """Rows [K_b, C] → features [B, M, C] and mask [B, M], M the longest; what is padded is masked out.
-
-    The mask is not to be written to.
-    """
-    lengths = tuple(map(len, tokens))
-    if len(set(lengths)) == 1:
-        return np.concatenate(tokens).reshape(len(tokens), *tokens[0].shape), _mask(lengths)
-    features = np.zeros((len(tokens), max(lengths), tokens[0].shape[1]), np.float32)
-    for row, length, own in zip(features, lengths, tokens, strict=True):
-        row[:length] = own
-    return features, _mask(lengths)
-
-
-@lru_cache(64)
-def _mask(lengths: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.float32)
-    mask.flags.writeable = False
-    return mask
-
-
 def _constant_feeds(rows: tuple[tuple[Lane, int, int | None], ...]) -> Feeds:
     """The inputs that stay while the same lanes have the same rows and slots."""
     lanes = [lane for lane, _, _ in rows]
@@ -121,10 +108,3 @@ def _constant_feeds(rows: tuple[tuple[Lane, int, int | None], ...]) -> Feeds:
         "slot": np.repeat(np.array(slots, np.int64), counts),
         "image_guidance": np.array([strength for lane in lanes for strength in lane.row_strengths], np.float32),
     }
-
-
-def _reference_feeds(rows: Sequence[SiteTokens]) -> dict[str, FloatArray]:
-    feeds: dict[str, FloatArray] = {}
-    for i, tokens in enumerate(zip(*rows, strict=True)):
-        feeds[f"reference_features.{i}"], feeds[f"reference_mask.{i}"] = pad(tokens)
-    return feeds

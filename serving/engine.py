@@ -49,6 +49,7 @@ class Engine:
         clock: seconds; the clock of the claims.
         executor: where packages are read; None = between steps.
         ahead: computes reference features before they are needed; None = they are computed when they are missing.
+        beside: where a step's inputs are put together while the one before runs; None = between steps.
     """
 
     def __init__(
@@ -63,11 +64,12 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         executor: Executor | None = None,
         ahead: FeatureWorker | None = None,
+        beside: Executor | None = None,
     ) -> None:
         self._denoiser = denoiser
         self.references = references
         self.bank = bank
-        self._assembler = Assembler(sites, references)
+        self._assembler = Assembler(sites, references, beside)
         self._clock = clock
         self._run_pixels = options.run_pixels
         self.policy = options.policy
@@ -149,6 +151,8 @@ class Engine:
         predicted: list[FloatArray] = []
         for part in parts(batch, self._run_pixels):
             feeds = self._assembler.feeds(part, self.bank.arrays)
+            if len(part) == len(batch):
+                self._assembler.expect(part)
             predicted += split_noise(part, self._denoiser.run(feeds)["noise"])
         return predicted
 
@@ -187,6 +191,7 @@ class Engine:
     def close(self) -> None:
         """End what works beside the engine."""
         self._entrance.packages.close()
+        self._assembler.close()
         if self._ahead is not None:
             self._ahead.close()
 

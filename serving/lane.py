@@ -16,6 +16,8 @@ from serving.scheduling import NO_CLAIM, Claim, Course, Policy, SizeClass
 from vico.sampling import ALWAYS, GuidanceInterval, Plan, SamplerState
 
 FloatArray = npt.NDArray[np.float32]
+StreamKey = tuple[str, str, str, int]
+"""Equal keys give equal features: concept, references and context by digest, and the placeholder's position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +33,15 @@ class ConceptUse:
     """[2, 77, D]: what the reference stream reads beside the negative and the positive prompt."""
     position: int
     """Where the placeholder stands in the second of them; also used for the first."""
+    known_keys: tuple[StreamKey, StreamKey] | None = None
+    """Of the streams, in a forecast: references and contexts are then empty."""
 
     @cached_property
     def streams(self) -> tuple[ReferenceStream, ReferenceStream]:
         """What the reference stream reads for the negative and for the positive half."""
         negative, positive = self.contexts
-        return ReferenceStream(self, negative), ReferenceStream(self, positive)
+        keys = self.known_keys or (None, None)
+        return ReferenceStream(self, negative, keys[0]), ReferenceStream(self, positive, keys[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +90,28 @@ class LaneSpec:
         """Those that step number `step` asks."""
         return self.streams if self.guided[step] and self.strengths[0] > 0 else self.streams[1:]
 
+    def rows_at(self, step: int) -> int:
+        """Of step number `step`: the positive prompt's, and before it the negative one's where the step is guided."""
+        return 2 if self.guided[step] else 1
+
+    def row_strengths_at(self, step: int) -> tuple[float, ...]:
+        """Image guidance of every row of step number `step`; 0 = the row reads no reference."""
+        return self.strengths[-self.rows_at(step) :]
+
+    def reads_at(self, step: int) -> tuple[tuple[ReferenceStream, tuple[int, ...]], ...]:
+        """The reference stream of each row that reads one, and the timesteps from `step` on that it is asked at."""
+        if not self.streams:
+            return ()
+        negative, positive = self.streams
+        own = positive, self.plan.timesteps[step:]
+        if self.guided[step] and self.strengths[0] > 0:
+            return (negative, self.guided_timesteps_left[step]), own
+        return (own,)
+
     @cached_property
     def rows_left(self) -> tuple[int, ...]:
         """For every step, the denoiser's rows from it to the last step."""
-        return _sums_to_the_end([2 if guided else 1 for guided in self.guided])
+        return _sums_to_the_end([self.rows_at(step) for step in range(len(self.plan))])
 
     @cached_property
     def attending_left(self) -> tuple[int, ...]:
@@ -103,10 +126,13 @@ class ReferenceStream:
     concept: ConceptUse
     context: FloatArray
     """[77, D]"""
+    known_key: StreamKey | None = None
 
     @cached_property
-    def key(self) -> tuple[str, str, str, int]:
-        """Equal keys give equal features: concept, references and context by digest, and the placeholder's position."""
+    def key(self) -> StreamKey:
+        """See `StreamKey`."""
+        if self.known_key is not None:
+            return self.known_key
         references = sha256(np.ascontiguousarray(self.concept.references).data).hexdigest()
         context = sha256(np.ascontiguousarray(self.context).data).hexdigest()
         return self.concept.digest, references, context, self.concept.position
@@ -176,8 +202,8 @@ class Lane:
 
     @property
     def rows(self) -> int:
-        """Of the next step: the positive prompt's, and before it the negative one's where the step is guided."""
-        return 2 if self.guided else 1
+        """Of the next step, see `LaneSpec.rows_at`."""
+        return self.spec.rows_at(self.state.index)
 
     @property
     def row_contexts(self) -> FloatArray:
@@ -186,16 +212,5 @@ class Lane:
 
     @property
     def row_strengths(self) -> tuple[float, ...]:
-        """Image guidance of every row of the next step; 0 = the row reads no reference."""
-        return self.spec.strengths[-self.rows :]
-
-    @property
-    def row_streams(self) -> tuple[tuple[ReferenceStream, tuple[int, ...]], ...]:
-        """The reference stream of each row of the next step that reads one, and the timesteps it is still asked at."""
-        if not self.spec.streams:
-            return ()
-        negative, positive = self.spec.streams
-        own = positive, self.remaining_timesteps
-        if self.guided and self.spec.strengths[0] > 0:
-            return (negative, self.spec.guided_timesteps_left[self.state.index]), own
-        return (own,)
+        """Of the next step, see `LaneSpec.row_strengths_at`."""
+        return self.spec.row_strengths_at(self.state.index)

@@ -111,6 +111,18 @@ class ReferenceFeatures:
                     found[key] = future.result()
         return [found[(*stream.key, timesteps[0])] for stream, timesteps in wanted]
 
+    def kept(self, wanted: Sequence[tuple[ReferenceStream, tuple[int, ...]]]) -> list[SiteTokens] | None:
+        """The same where every one of them is kept; nothing is computed or waited for."""
+        asked = dict.fromkeys((*stream.key, timesteps[0]) for stream, timesteps in wanted)
+        found: dict[_Key, SiteTokens] = {}
+        for key in asked:
+            if (tokens := self.cache.get(key)) is None:
+                return None
+            found[key] = tokens
+        with self._lock:
+            self._hits += len(found)
+        return [found[(*stream.key, timesteps[0])] for stream, timesteps in wanted]
+
     def ahead(self, items: Iterable[tuple[ReferenceStream, int]]) -> None:
         """Compute what is neither kept nor begun, in the order given."""
         self._compute({(*stream.key, timestep): (stream, timestep) for stream, timestep in items})

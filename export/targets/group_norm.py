@@ -1,7 +1,7 @@
 """`GroupNormalization` → `InstanceNormalization` over the groups, for which ONNX Runtime's CPU has a kernel.
 
-Without one it spells the normalisation out in a dozen passes over the picture, each with a tensor of its own. By time
-this is no gain by itself where memory is at hand: figures in export/README.md.
+Without one it spells the normalisation out in a dozen passes over the picture, each with a tensor of its own: by whole
+runs of the graphs (`python -m benchmarks.group_norm`) slower, and more memory.
 """
 
 from __future__ import annotations

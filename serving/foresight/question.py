@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 
 import numpy as np
 
@@ -12,12 +13,33 @@ from serving.errors import ServingError, Status
 from serving.fields import RawArray
 
 FIELDS: Mapping[str, type] = {
-    "preset": str, "steps": int, "sampler": str, "guidance_scale": float, "height": int, "width": int,
-    "num_images": int, "priority": int,
+    "preset": str, "steps": int, "sampler": str, "guidance_scale": float, "image_guidance": float, "height": int,
+    "width": int, "num_images": int, "priority": int,
 }  # fmt: skip
-"""Of a request: what decides how long it takes. Its words do not."""
+"""Of a request: what decides how long it takes."""
 MAX_BYTES = 4096
 """Of a line."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a request reads, told by digests: the words themselves are not for this socket."""
+
+    concept: str
+    """Its id."""
+    negative: str
+    """Of the concept and the negative prompt."""
+    positive: str
+    """Of the concept and the prompt."""
+
+    @staticmethod
+    def of(concept: str, prompt: str, negative_prompt: str) -> Reading | None:
+        """Of a request's fields, whether the concept is resolved or not; None without a concept."""
+        name = concept.partition("@")[0]
+        if not name:
+            return None
+        negative, positive = (sha256(f"{name}\0{text}".encode()).hexdigest() for text in (negative_prompt, prompt))
+        return Reading(name, negative, positive)
 
 
 @dataclass(frozen=True)
@@ -30,6 +52,8 @@ class Question:
     """Whose share of the queue it takes."""
     deadline_at: float
     """See `Deadline.at`; finite."""
+    reading: Reading | None = None
+    """None: no concept, or a photo in place of the concept's own, of which nothing is known."""
 
     def to_line(self) -> bytes:
         """For the socket."""
@@ -40,7 +64,8 @@ class Question:
         """The inverse of `to_line`. ValueError: it is none."""
         try:
             found = json.loads(line)
-            return Question(dict(found["fields"]), str(found["client"]), float(found["deadline_at"]))
+            reading = Reading(**found["reading"]) if found["reading"] else None
+            return Question(dict(found["fields"]), str(found["client"]), float(found["deadline_at"]), reading)
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from None
 

@@ -19,7 +19,7 @@ from serving.deadline import Deadline
 from serving.errors import LaunchError, internal
 from serving.foresight.asking import Foresight
 from serving.foresight.question import Question
-from serving.front.check import clean, fields_of_time, parse, request_id, require_public
+from serving.front.check import clean, fields_of_time, parse, reading_of, request_id, require_public
 from serving.front.config import FrontConfig
 from serving.front.gate import Gate
 from serving.front.health import Health
@@ -263,7 +263,8 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         microseconds = cleaned.parameters["timeout"].int64_param if "timeout" in cleaned.parameters else 0
         if not microseconds:
             return
-        question = Question(fields_of_time(cleaned), client, Deadline.after(microseconds).at)
+        deadline = Deadline.after(microseconds)
+        question = Question(fields_of_time(cleaned), client, deadline.at, reading_of(cleaned))
         refusal = await self._foresight.refusal(question)
         if refusal is not None:
             # as the loop's own refusal comes through Triton, which has one code for load and deadlines (`to_wire`)

@@ -23,7 +23,8 @@ from serving.engine import Engine, EngineOptions
 from serving.errors import InvalidField, ServingError
 from serving.fields import RawArray, RawFields
 from serving.foresight.answering import Answering
-from serving.foresight.question import Question
+from serving.foresight.familiar import Familiar
+from serving.foresight.question import Question, Reading
 from serving.lane import ConceptUse, LaneSpec
 from serving.loop import Asker, EngineLoop, Outcome
 from serving.priority import open_drawing
@@ -75,6 +76,7 @@ class UnetLoopStage:
         self._seal = seal
         self._post = post
         self._calls = Calls()
+        self._familiar = Familiar()
         self._answering = Answering(foresight, self.foresee) if foresight is not None else None
 
     def __call__(self, inputs: RawFields, deadline: Deadline = NO_DEADLINE) -> dict[str, RawArray]:
@@ -90,6 +92,9 @@ class UnetLoopStage:
         self._calls.require_wanted(request.call)
         require_shape("context", inputs["context"], (2, PROMPT_TOKENS, self._graphset.context_width))
         concept = self._concept_use(request, inputs)
+        reading = Reading.of(request.concept, request.prompt, request.negative_prompt)
+        if concept is not None and reading is not None:
+            self._familiar.learn(reading, concept)
         specs = lane_specs(request, inputs["context"], concept, self._graphset)
         asker = Asker(request.client, request.priority)
         future = self._loop.submit(specs, request.deadline, asker, self._watch(request))
@@ -103,10 +108,11 @@ class UnetLoopStage:
         """
         try:
             request = parse_request({"prompt": _SOME_PROMPT, **question.raw()}, self._graphset)
-            specs = lane_specs(request, _NO_CONTEXT, None, self._graphset)
+            reading = question.reading
+            concept = self._familiar.likely(reading, request.image_guidance) if reading else None
+            specs = lane_specs(request, _NO_CONTEXT, concept, self._graphset)
         except InvalidField:
             return None
-        # without its concept: with it a step takes a little longer, which the loop reckons with when it comes
         return self._loop.foresee(specs, Deadline(question.deadline_at), Asker(question.client, request.priority))
 
     def close(self) -> None:
@@ -218,5 +224,6 @@ def _open_loop(
         EngineOptions(config.max_rows, pixels, config.batching),
         executor=ThreadPoolExecutor(PACKAGE_READERS, "packages"),
         ahead=FeatureWorker(references, config.lookahead, rows),
+        beside=ThreadPoolExecutor(1, "next-step"),
     )
     return EngineLoop(engine, config.max_queue, config.max_client_queue, observers), bank

@@ -12,6 +12,9 @@ from urllib.request import urlopen
 import pytest
 from served import Caller, Served, all_processes, spawn, start_server, wait_until
 
+from serving.config import ServingConfig
+from serving.targets import graph_file
+
 if TYPE_CHECKING:
     from conftest import Exported
 
@@ -64,9 +67,12 @@ def test_a_killed_launcher_takes_the_server_with_it(exported: Exported, tmp_path
 def test_a_graph_that_cannot_be_loaded_is_named(exported: Exported, tmp_path: Path) -> None:
     graphs = tmp_path / "graphs"
     shutil.copytree(exported.folder, graphs)
-    (graphs / exported.graphset.targets["onnx"]["vae_decoder"].file).write_bytes(b"not a graph")
-    (tmp_path / "registry").mkdir()
-    process = spawn(graphs, tmp_path / "registry", tmp_path / "log")
+    registry = tmp_path / "registry"
+    registry.mkdir()
+    config = ServingConfig(graphs=graphs, registry=registry)
+    # the file that is opened, in whichever form it fits this processor
+    graph_file(config, exported.graphset, "vae_decoder").write_bytes(b"not a graph")
+    process = spawn(graphs, registry, tmp_path / "log")
     assert process.wait(240) == 1
     assert "error tritonserver: " in (tmp_path / "log").read_text()
     assert "'vae_decoder'" in (tmp_path / "log").read_text()

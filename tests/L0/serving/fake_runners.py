@@ -131,6 +131,7 @@ def make_engine(
         clock,
         executor=ThreadPoolExecutor(2) if threads else None,
         ahead=FeatureWorker(references, lookahead=3, max_rows=5) if threads else None,
+        beside=ThreadPoolExecutor(1) if threads else None,
     )
 
 

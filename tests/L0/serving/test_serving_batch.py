@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,28 @@ from fake_runners import FakeReferenceEncoder, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.batch import Assembler, pad, parts, split_noise
+from serving.batch import Assembler, parts, split_noise
 from serving.lane import Lane, LaneSpec
+from serving.reference_feeds import ReferenceFeeds, pad
 from serving.references import ReferenceFeatures
 from tests.helpers.concepts import SITES
 from vico.sampling import GuidanceInterval, SamplerState, guide
+
+
+class Recorded(Executor):
+    """Runs at once, and keeps what came of it."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001
+            future.set_exception(error)
+        self.futures.append(future)
+        return future
 
 
 def make_references() -> ReferenceFeatures:
@@ -105,6 +123,66 @@ def test_nothing_of_an_earlier_step_is_left_over(lanes: list[Lane], data: st.Dat
             lane.state = SamplerState(lane.state.latent + 1, index)
             if lane.slot is not None:
                 lane.slot = data.draw(st.integers(0, 3))
+
+
+@settings(max_examples=30, deadline=None)
+@given(lanes=batches(), data=st.data())
+def test_what_is_prepared_is_what_is_asked(lanes: list[Lane], data: st.DataObject) -> None:
+    """Whether the batch stays or not, and whether the features are there or not."""
+    with ThreadPoolExecutor(1) as executor:
+        assembler = Assembler(SITES, make_references(), executor)
+        present = list(lanes)
+        for _ in range(5):
+            check(assembler.feeds(present, {}), present)
+            assembler.expect(present)
+            for lane in present:
+                lane.state = SamplerState(lane.state.latent + 1, lane.state.index + 1)
+            present = [lane for lane in present if not lane.done]
+            if data.draw(st.booleans()):
+                present = [lane for lane in data.draw(st.permutations(lanes)) if not lane.done]
+            if not present:
+                return
+
+
+def test_a_step_is_prepared_while_the_one_before_runs() -> None:
+    encoder, executor = FakeReferenceEncoder(), Recorded()
+    references = ReferenceFeatures(encoder, len(SITES), 2**24, lookahead=4)
+    feeds = ReferenceFeeds(SITES, references, executor)
+    spec, other = (make_spec(seed=seed, steps=4, digest="a" * 64) for seed in (0, 1))
+    feeds.of(((spec, 0),))
+    hits = references.use.hits
+    feeds.prepare(((spec, 1),))
+    [prepared] = executor.futures
+    assert feeds.of(((spec, 1),)) is prepared.result()
+    assert references.use.hits == hits + 2, "counted once"
+    for ask in (((spec, 3),), ((other, 2),), ((spec, 2), (other, 2))):
+        feeds.prepare(((spec, 2),))
+        assert feeds.of(ask) is not executor.futures[-1].result(), "another batch"
+    for key in references.cache.keys():  # noqa: SIM118 - a list of them, not a view
+        references.cache.drop(key)
+    feeds.prepare(((spec, 3),))
+    runs = references.use.runs
+    assert executor.futures[-1].result() is None, "left to whoever computes features"
+    assert references.use.runs == runs
+    assert feeds.of(((spec, 3),))
+    assert references.use.runs > runs
+
+
+def test_a_preparation_that_fails_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = Recorded()
+    references = make_references()
+    feeds, spec = ReferenceFeeds(SITES, references, executor), make_spec(steps=3, digest="a" * 64)
+    with monkeypatch.context() as broken:
+        broken.setattr(references, "kept", lambda _: 1 / 0)
+        feeds.prepare(((spec, 0),))
+    assert isinstance(executor.futures[0].exception(), ZeroDivisionError)
+    lane = Lane(spec)
+    lane.slot = 0
+    check(Assembler(SITES, references).feeds([lane], {}), [lane])
+    assert set(feeds.of(((spec, 0),))) == set(ReferenceFeeds(SITES, references).of(((spec, 0),)))
+    feeds.close()
+    feeds.prepare(((spec, 1),))
+    assert len(executor.futures) == 1, "nothing more is begun"
 
 
 def test_what_stays_is_put_together_once() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_runners import GRAPHSET, FakeDenoiser, make_engine, make_spec
+from fake_runners import GRAPHSET, Concepts, FakeDenoiser, make_engine, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,9 @@ from serving.deadline import Deadline
 from serving.errors import Overloaded, ServingError, Status
 from serving.foresight.answering import Answering
 from serving.foresight.asking import Foresight
-from serving.foresight.question import FIELDS, Question, Refusal, read_answer, refusal_of
+from serving.foresight.familiar import Familiar
+from serving.foresight.question import FIELDS, MAX_BYTES, Question, Reading, Refusal, read_answer, refusal_of
+from serving.lane import ConceptUse
 from serving.loop import Asker, EngineLoop
 from serving.seal import Seal
 from serving.stages.unet_loop import UnetLoopStage
@@ -29,11 +31,13 @@ from serving.stages.unet_loop import UnetLoopStage
 REFUSED = Overloaded("timeout", "0.10 s, and the earliest this can be done is 3.00 s from now", "at least 3.00 s")
 QUESTION = Question({"steps": 25}, "somebody", 12.5)
 values = {str: st.text(max_size=20), int: st.integers(-(2**31), 2**31 - 1), float: st.floats(width=32, allow_nan=False)}
+readings = st.builds(Reading.of, st.text(max_size=64), st.text(max_size=1000), st.text(max_size=1000))
 questions = st.builds(
     Question,
     st.fixed_dictionaries({}, optional={name: values[kind] for name, kind in FIELDS.items()}),
     st.text(max_size=40),
     st.floats(0, 1e9),
+    readings,
 )
 
 
@@ -41,6 +45,7 @@ questions = st.builds(
 def test_a_question_arrives_as_it_was_asked(question: Question) -> None:
     arrived = Question.from_line(question.to_line())
     assert arrived == question
+    assert len(question.to_line()) <= MAX_BYTES
     for name, array in arrived.raw().items():
         assert array.shape == (1,)
         value = array[0].decode() if FIELDS[name] is str else array[0]
@@ -191,6 +196,81 @@ def test_the_stage_tells_by_the_fields(
     assert stage.foresee(Question({}, "", np.inf)) is None
     assert stage._answering is not None
     stage._answering.close()
+
+
+def use_of(seed: int = 0, **of: Any) -> ConceptUse:
+    concept = make_spec(seed, digest="a" * 64, **of).concept
+    assert concept is not None
+    return concept
+
+
+def read(prompt: str = "a * toy", negative: str = "", concept: str = "toy") -> Reading:
+    reading = Reading.of(concept, prompt, negative)
+    assert reading is not None
+    return reading
+
+
+def test_a_reading_tells_texts_apart_and_holds_none() -> None:
+    assert Reading.of("", "a dog", "") is None
+    assert read(concept="toy@" + "a" * 64) == read(), "resolved or not"
+    assert "toy" not in (read().positive + read().negative)
+    assert read().positive != read("another").positive == read("another", "bad").positive
+    assert read().negative == read("another").negative != read(negative="bad").negative
+    assert read().positive != read(concept="cup").positive
+
+
+def test_what_was_met_is_known_by_its_keys_alone() -> None:
+    familiar, use = Familiar(), use_of(references=2, negative=0.5)
+    assert familiar.likely(read(), 1.0) is None
+    familiar.learn(read(), use)
+    likely = familiar.likely(read(), 0.8)
+    assert likely is not None
+    assert [stream.key for stream in likely.streams] == [stream.key for stream in use.streams]
+    assert likely.image_guidance == pytest.approx((0.4, 0.8))
+    assert (len(likely.references), likely.references.size, likely.contexts.size) == (2, 0, 0)
+    assert familiar.likely(read(), 0.0) is None
+    assert familiar.likely(read(concept="cup"), 1.0) is None
+    other = familiar.likely(read("another"), 1.0)
+    assert other is not None
+    known = {stream.key for stream in use.streams}
+    assert [stream.key in known for stream in other.streams] == [True, False], "its prompt was never met"
+
+
+def test_a_concept_that_reads_its_own_text_is_known_whatever_is_asked() -> None:
+    familiar, use = Familiar(), use_of(fixed_context=True)
+    familiar.learn(read(), use)
+    likely = familiar.likely(read("another", "bad"), 1.0)
+    assert likely is not None
+    assert {stream.key for stream in likely.streams} == {use.streams[0].key}
+
+
+def test_features_that_are_not_there_count(tmp_path: Path) -> None:
+    """With them a request is in time, and without them late: the loop would say so only after the texts' stage."""
+
+    class Slow(FakeDenoiser):
+        def run(self, feeds: Any) -> Any:
+            time.sleep(0.01)
+            return super().run(feeds)
+
+    concepts = Concepts(tmp_path, 1)
+    loop = EngineLoop(make_engine(concepts.load, denoiser=Slow(), max_lanes=2), max_queue=8)
+    stage = UnetLoopStage(GRAPHSET, loop, Seal("s"))
+    spec = make_spec(steps=8, digest=concepts.digests[0])
+    loop.submit([spec], Deadline()).result(30)
+    assert spec.concept is not None
+    stage._familiar.learn(read(), spec.concept)
+    besides: list[float] = []
+    refusal = loop._conductor.refusal
+
+    def noted(ticket: Any) -> Any:
+        besides.append(ticket.lanes[0].beside)
+        return refusal(ticket)
+
+    loop._conductor.refusal = noted  # type: ignore[method-assign]
+    for reading in (read(), read("another"), None):
+        stage.foresee(Question({"steps": 8, "sampler": "dpmpp_2m"}, "", time.monotonic() + 60, reading))
+    assert besides == [0, 8, 0]
+    loop.close(5)
 
 
 def test_lines_are_json_of_one_line() -> None:

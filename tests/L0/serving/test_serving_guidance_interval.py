@@ -74,6 +74,6 @@ def test_references_are_not_computed_where_the_negative_prompt_is_not_asked(tmp_
     lane = engine.submit(spec)
     engine.schedule()
     steps = spec.plan.timesteps
-    assert [timesteps for _, timesteps in lane.row_streams] == [steps]
+    assert [timesteps for _, timesteps in lane.spec.reads_at(lane.state.index)] == [steps]
     engine.step()
-    assert [timesteps for _, timesteps in lane.row_streams] == [steps[1:3], steps[1:]]
+    assert [timesteps for _, timesteps in lane.spec.reads_at(lane.state.index)] == [steps[1:3], steps[1:]]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from serving.batch import RUN_PIXELS, pad
+from serving.batch import RUN_PIXELS
 from serving.lane import ReferenceStream
+from serving.reference_feeds import pad
 from serving.references import ReferenceFeatures, keep
 from tests.helpers.concepts import SITES
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, fields_of_time, parse, request_id
+from serving.foresight.question import Reading
+from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, fields_of_time, parse, reading_of, request_id
 from serving.front.refusal import Refused
 from serving.front.wire import PUBLIC_MODELS, STREAM_MODEL, ModelSpec, TensorSpec, model_spec
 
@@ -184,3 +185,14 @@ def test_what_decides_the_time_is_read_from_either_form() -> None:
     tensor = typed.inputs.add(name="steps", datatype="INT32", shape=[1])
     tensor.contents.int_contents.append(7)
     assert fields_of_time(cleaned(typed)) == {"steps": 7}
+
+
+def test_what_is_read_of_a_concept_is_told_by_digests() -> None:
+    request = request_of(**{**GOOD, "concept": text(b"toy"), "prompt": text(b"a * toy")})
+    reading = reading_of(cleaned(request))
+    assert reading == Reading.of("toy@" + "b" * 64, "a * toy", "")
+    assert reading is not None
+    assert reading != reading_of(cleaned(request_of(**{**GOOD, "concept": text(b"toy"), "prompt": text(b"a *")})))
+    for other in ({"concept": text(b"")}, {"concept": text(b"x" * 100)}, {"reference_image": text(b"a photo")}):
+        assert reading_of(cleaned(request_of(**{**GOOD, "concept": text(b"toy"), **other}))) is None
+    assert reading_of(cleaned(request_of(**{**GOOD, "concept": text(b"\xff"), "prompt": text(b"\xff")})))

@@ -407,6 +407,7 @@ def test_what_cannot_be_done_in_time_never_reaches_triton(tmp_path: Path, method
                 await call(address, asking(3, 2_000_000))
                 assert [question.fields for question in asked] == [{"steps": 50}, {"steps": 3}]
                 assert len(triton.seen) == 1
+            assert asked[0].reading is None
 
     thread = Answering(tmp_path / "f", answer)
     try:
