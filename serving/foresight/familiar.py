@@ -18,12 +18,13 @@ _NEVER: tuple[StreamKey, StreamKey] = (("", "negative", "", 0), ("", "positive",
 
 @dataclass(frozen=True)
 class _Met:
-    """Of one concept, the last time."""
+    """Of one concept, the last time. One that was never met is of the usual kind, and nothing of it is there."""
 
-    digest: str
-    references: int
-    negative_share: float
-    fixed: StreamKey | None
+    digest: str = ""
+    references: int = 1
+    """0: it is a word alone."""
+    negative_share: float = 1.0
+    fixed: StreamKey | None = None
     """The one stream of a concept that reads its own text whatever is asked."""
 
 
@@ -35,8 +36,12 @@ class Familiar:
         self._concepts: ByteLRU[str, _Met] = ByteLRU(_KEPT, lambda _: 1)
         self._streams: ByteLRU[str, StreamKey] = ByteLRU(_KEPT, lambda _: 1)
 
-    def learn(self, reading: Reading, use: ConceptUse) -> None:
-        """A request read this."""
+    def learn(self, reading: Reading, use: ConceptUse | None) -> None:
+        """A request read this. None: nothing, because its concept is a word alone or image guidance was not wanted."""
+        if use is None:
+            if reading.concept not in self._concepts:
+                self._concepts.put(reading.concept, _Met(references=0))
+            return
         negative, positive = (stream.key for stream in use.streams)
         share = use.image_guidance[0] / use.image_guidance[1]
         fixed = positive if negative == positive else None
@@ -46,12 +51,12 @@ class Familiar:
             self._streams.put(reading.positive, positive)
 
     def likely(self, reading: Reading, image_guidance: float) -> ConceptUse | None:
-        """What a request will read, without the arrays; None of a concept never met, which may be a word alone.
+        """What a request will read, without the arrays; None: nothing.
 
         Where the placeholder stands decides what the negative half reads: it is taken to stand where it last stood.
         """
-        met = self._concepts.get(reading.concept)
-        if met is None or image_guidance <= 0:
+        met = self._concepts.get(reading.concept) or _Met()
+        if not met.references or image_guidance <= 0:
             return None
         keys = met.fixed, met.fixed
         if met.fixed is None:

@@ -93,7 +93,7 @@ class UnetLoopStage:
         require_shape("context", inputs["context"], (2, PROMPT_TOKENS, self._graphset.context_width))
         concept = self._concept_use(request, inputs)
         reading = Reading.of(request.concept, request.prompt, request.negative_prompt)
-        if concept is not None and reading is not None:
+        if reading is not None:
             self._familiar.learn(reading, concept)
         specs = lane_specs(request, inputs["context"], concept, self._graphset)
         asker = Asker(request.client, request.priority)

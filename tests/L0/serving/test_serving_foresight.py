@@ -221,7 +221,6 @@ def test_a_reading_tells_texts_apart_and_holds_none() -> None:
 
 def test_what_was_met_is_known_by_its_keys_alone() -> None:
     familiar, use = Familiar(), use_of(references=2, negative=0.5)
-    assert familiar.likely(read(), 1.0) is None
     familiar.learn(read(), use)
     likely = familiar.likely(read(), 0.8)
     assert likely is not None
@@ -229,11 +228,29 @@ def test_what_was_met_is_known_by_its_keys_alone() -> None:
     assert likely.image_guidance == pytest.approx((0.4, 0.8))
     assert (len(likely.references), likely.references.size, likely.contexts.size) == (2, 0, 0)
     assert familiar.likely(read(), 0.0) is None
-    assert familiar.likely(read(concept="cup"), 1.0) is None
     other = familiar.likely(read("another"), 1.0)
     assert other is not None
     known = {stream.key for stream in use.streams}
     assert [stream.key in known for stream in other.streams] == [True, False], "its prompt was never met"
+
+
+def test_of_a_concept_never_met_nothing_is_there() -> None:
+    familiar, known = Familiar(), use_of()
+    familiar.learn(read(), known)
+    strange = familiar.likely(read(concept="cup"), 1.0)
+    assert strange is not None
+    keys = [stream.key for stream in strange.streams]
+    assert len({*keys, *(stream.key for stream in known.streams)}) == 4
+    assert (len(strange.references), strange.image_guidance) == (1, (1.0, 1.0))
+
+
+def test_a_word_alone_reads_nothing() -> None:
+    familiar = Familiar()
+    familiar.learn(read(), None)
+    assert familiar.likely(read(), 1.0) is None
+    familiar.learn(read(), use_of())
+    familiar.learn(read(), None)
+    assert familiar.likely(read(), 1.0) is not None, "somebody did not want image guidance; the concept has it"
 
 
 def test_a_concept_that_reads_its_own_text_is_known_whatever_is_asked() -> None:
