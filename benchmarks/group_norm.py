@@ -17,10 +17,13 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import typer
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
 
 from export.inputs import random_feed
 from export.modules import geometry_of
+from export.packing import pack_graphs
 from export.signatures import Signature, signatures
+from export.store import GraphStore
 from export.targets.flash_attention import use_multi_head_attention
 from export.targets.group_norm import use_instance_norm
 from export.targets.late_gathers import gather_late
@@ -52,8 +55,9 @@ def main(
             sizes = {"batch": rows, "slots": 4, "vectors": 4} | _sides(signature, side)
             feed = {key: value.numpy() for key, value in random_feed(signature, geometry, sizes).items()}
             sessions = [
-                _open(graphs / graphset.graphs[name].file, Path(folder) / f"{rewritten}", threads, rewritten=rewritten)
+                _open(name, graphs / graphset.graphs[name].file, Path(place), threads, rewritten=rewritten)
                 for rewritten in (False, True)
+                for place in [tempfile.mkdtemp(dir=folder)]
             ]
             before, after, ratio = _compare(sessions, feed, rounds)
             print(f"{name:18} {rows:4}   {before:9.2f}   {after:9.2f}   {ratio:5.2f}", flush=True)
@@ -67,18 +71,24 @@ def _sides(signature: Signature, side: int) -> dict[str, int]:
     return {name: side // found.get(name, 1) for name in ("height", "width")}
 
 
-def _open(source: Path, folder: Path, threads: int, *, rewritten: bool) -> onnxruntime.InferenceSession:
-    """The CPU's form of an exported graph, with the norms as they were or rewritten."""
+def _open(
+    name: GraphName, source: Path, folder: Path, threads: int, *, rewritten: bool
+) -> onnxruntime.InferenceSession:
+    """An exported graph as the CPU is served it, packed, with the norms as they were or rewritten."""
     content = ir.load(source)
     use_static_shapes(content)
     use_multi_head_attention(content)
     if rewritten:
         use_instance_norm(content)
     gather_late(content)
-    folder.mkdir(exist_ok=True)
+    RemoveUnusedNodesPass()(content)
+    NameFixPass()(content)
     ir.save(content, folder / "model.onnx", external_data="model.onnx.data")
-    options = cpu_options(threads)
-    return onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    store = GraphStore(folder / "store")
+    with store.lock():
+        packed = pack_graphs(store, {name: folder / "model.onnx"}, "packed", lambda *_: None, lambda *_: None)
+    options = cpu_options(threads, packed=True)
+    return onnxruntime.InferenceSession(str(packed[name]), options, providers=["CPUExecutionProvider"])
 
 
 def _compare(sessions: list[onnxruntime.InferenceSession], feed: Feeds, rounds: int) -> tuple[float, float, float]:
