@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import TENSOR
-from serving.foresight.question import FIELDS, Reading
 from serving.front.refusal import Refused, invalid
 from serving.front.wire import ModelSpec, TensorSpec
 from serving.request import MAX_REFERENCE_BYTES
@@ -24,9 +23,6 @@ MAX_TIMEOUT_MICROSECONDS = 24 * 3600 * 1_000_000
 MAX_TEXT_BYTES = 64 * 2**10
 """Of one BYTES value that is not a photo; the first stage knows each field's own limit."""
 MAX_ELEMENTS = 16
-MAX_NAME_BYTES = 64
-"""Of a preset, sampler or concept that is worth asking about."""
-_READ = ("concept", "prompt", "negative_prompt")
 
 _INPUT_NAMES = "the inputs that the model's metadata names"
 _EMPTY_FINAL = "triton_enable_empty_final_response"
@@ -87,28 +83,6 @@ def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseco
     fresh.inputs.add(name=TENSOR, datatype="BYTES", shape=[1])
     fresh.raw_input_contents.append(_with_length(sealed_caller))
     return fresh
-
-
-def fields_of_time(cleaned: Any) -> dict[str, str | int | float]:
-    """Of a message that `clean` made: the values that decide how long it takes; what is no single value is left out."""
-    found: dict[str, str | int | float] = {}
-    for tensor, content in zip(cleaned.inputs, cleaned.raw_input_contents, strict=True):
-        kind = FIELDS.get(tensor.name)
-        if kind is str and len(content) <= MAX_NAME_BYTES:
-            found[tensor.name] = content[4:].decode("utf-8", "replace")
-        elif kind in (int, float) and len(content) == 4:
-            found[tensor.name] = struct.unpack("<i" if kind is int else "<f", content)[0]
-    return found
-
-
-def reading_of(cleaned: Any) -> Reading | None:
-    """Of such a message: what it reads, where the loop can know of it. What is malformed is told by its stage."""
-    contents = {tensor.name: k for k, tensor in enumerate(cleaned.inputs)}
-    if "reference_image" in contents:
-        return None
-    texts = {name: cleaned.raw_input_contents[contents[name]][4:] for name in _READ if name in contents}
-    reading = Reading.of(*(texts.get(name, b"").decode("utf-8", "replace") for name in _READ))
-    return reading if reading is not None and len(reading.concept) <= MAX_NAME_BYTES else None
 
 
 def request_id(given: str) -> str:

@@ -15,15 +15,14 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import Caller
-from serving.deadline import Deadline
 from serving.errors import LaunchError, internal
 from serving.foresight.asking import Foresight
-from serving.foresight.question import Question
-from serving.front.check import clean, fields_of_time, parse, reading_of, request_id, require_public
+from serving.front.check import clean, parse, request_id, require_public
 from serving.front.config import FrontConfig
 from serving.front.gate import Gate
 from serving.front.health import Health
 from serving.front.identity import identify, sharer
+from serving.front.in_time import require_time
 from serving.front.keys import Key, KeyFile
 from serving.front.latest import latest
 from serving.front.refusal import Refused, invalid, translated
@@ -255,21 +254,8 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         spec = self._models[request.model_name]
         cleaned = clean(request, spec, caller.sealed(self._seal), min(left, 2**62), visit.span.traceparent)
         if request.model_name in TIMED_MODELS:
-            await self._require_time(cleaned, caller.client)
+            await require_time(self._foresight, cleaned, caller.client)
         return cleaned.SerializeToString(), call, seconds, _traces(metadata)
-
-    async def _require_time(self, cleaned: Any, client: str) -> None:
-        """Refuse what cannot be done in time before anything is done for it; what has no deadline has time."""
-        microseconds = cleaned.parameters["timeout"].int64_param if "timeout" in cleaned.parameters else 0
-        if not microseconds:
-            return
-        deadline = Deadline.after(microseconds)
-        question = Question(fields_of_time(cleaned), client, deadline.at, reading_of(cleaned))
-        refusal = await self._foresight.refusal(question)
-        if refusal is not None:
-            # as the loop's own refusal comes through Triton, which has one code for load and deadlines (`to_wire`)
-            accepted = f"{refusal.accepted} [{refusal.status}]"
-            raise Refused(grpc.StatusCode.UNAVAILABLE, refusal.field, refusal.problem, accepted)
 
 
 async def _abort(context: Any, error: Exception, visit: Visit) -> None:

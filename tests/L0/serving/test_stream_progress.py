@@ -202,9 +202,9 @@ def test_nobody_there_is_no_fault_and_somebody_later_is_found(path: Path, post: 
                     break
         assert read.all_came.is_set()
         if _ == 0:
-            box._closed = True
-            box._thread.join()
-            box._socket.close()
+            box._listener._closed = True
+            box._listener._thread.join()
+            box._listener._socket.close()
     box.close()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 

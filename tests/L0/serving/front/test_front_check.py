@@ -14,7 +14,8 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.foresight.question import Reading
-from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, fields_of_time, parse, reading_of, request_id
+from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, parse, request_id
+from serving.front.in_time import fields_of_time, reading_of
 from serving.front.refusal import Refused
 from serving.front.wire import PUBLIC_MODELS, STREAM_MODEL, ModelSpec, TensorSpec, model_spec
 
