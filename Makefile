@@ -31,7 +31,8 @@ quality: setup ## all methods side by side on held-out concepts: docs/quality.md
 	$(BIN)/python -m benchmarks.quality report
 
 test: setup ## run the tests (L0 and L1)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/L0
+	$(BIN)/python -m pytest -m "not slow" --durations=15 tests/L1
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

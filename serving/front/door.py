@@ -254,7 +254,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         spec = self._models[request.model_name]
         cleaned = clean(request, spec, caller.sealed(self._seal), min(left, 2**62), visit.span.traceparent)
         if request.model_name in TIMED_MODELS:
-            await require_time(self._foresight, cleaned, caller.client)
+            await require_time(self._foresight, cleaned, caller)
         return cleaned.SerializeToString(), call, seconds, _traces(metadata)
 
 

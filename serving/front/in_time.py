@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from serving.caller import Caller
 from serving.deadline import Deadline
 from serving.foresight.asking import Foresight
 from serving.foresight.question import FIELDS, Question, Reading
@@ -17,8 +18,10 @@ MAX_NAME_BYTES = 64
 _READ = ("concept", "prompt", "negative_prompt")
 
 
-async def require_time(foresight: Foresight, cleaned: Any, client: str) -> None:
+async def require_time(foresight: Foresight, cleaned: Any, caller: Caller) -> None:
     """Hold a message that `serving.front.check.clean` made against the loop; what has no deadline has time.
+
+    Of a concept that is hidden from the caller nothing is asked: what is known of it would show.
 
     Raises:
         Refused: it cannot be done in time, or there is no room for it.
@@ -26,8 +29,10 @@ async def require_time(foresight: Foresight, cleaned: Any, client: str) -> None:
     microseconds = cleaned.parameters["timeout"].int64_param if "timeout" in cleaned.parameters else 0
     if not microseconds:
         return
-    deadline = Deadline.after(microseconds)
-    refusal = await foresight.refusal(Question(fields_of_time(cleaned), client, deadline.at, reading_of(cleaned)))
+    deadline, reading = Deadline.after(microseconds), reading_of(cleaned)
+    if reading is not None and not caller.sees(reading.concept):
+        reading = None
+    refusal = await foresight.refusal(Question(fields_of_time(cleaned), caller.client, deadline.at, reading))
     if refusal is not None:
         # as the loop's own refusal comes through Triton, which has one code for load and deadlines (`to_wire`)
         accepted = f"{refusal.accepted} [{refusal.status}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import struct
 from typing import Any
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.foresight.question import Reading
+from serving.caller import Caller
+from serving.foresight.asking import Foresight
+from serving.foresight.question import Question, Reading
 from serving.front.check import MAX_TIMEOUT_MICROSECONDS, clean, parse, request_id
-from serving.front.in_time import fields_of_time, reading_of
+from serving.front.in_time import fields_of_time, reading_of, require_time
 from serving.front.refusal import Refused
 from serving.front.wire import PUBLIC_MODELS, STREAM_MODEL, ModelSpec, TensorSpec, model_spec
 
@@ -197,3 +200,20 @@ def test_what_is_read_of_a_concept_is_told_by_digests() -> None:
     for other in ({"concept": text(b"")}, {"concept": text(b"x" * 100)}, {"reference_image": text(b"a photo")}):
         assert reading_of(cleaned(request_of(**{**GOOD, "concept": text(b"toy"), **other}))) is None
     assert reading_of(cleaned(request_of(**{**GOOD, "concept": text(b"\xff"), "prompt": text(b"\xff")})))
+
+
+@pytest.mark.parametrize(("concept", "known"), [(b"team-toy", True), (b"other-toy", False)])
+def test_of_a_hidden_concept_nothing_is_asked(concept: bytes, known: bool) -> None:
+    asked: list[Question] = []
+
+    class Asking(Foresight):
+        async def refusal(self, question: Question) -> None:
+            asked.append(question)
+
+    message = cleaned(request_of(**{**GOOD, "concept": text(concept)}))
+    for microseconds in (0, 2_000_000):
+        message.parameters["timeout"].int64_param = microseconds
+        asyncio.run(require_time(Asking(), message, Caller("somebody", "team", ("team-*",), "call")))
+    [question] = asked
+    assert question.client == "somebody"
+    assert (question.reading is not None) is known
