@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import secrets
 import shutil
@@ -25,6 +26,14 @@ from serving.triton_log import TritonLog
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_STARTS = 3
+"""Tries, where it is ended by a signal."""
+
+logger = logging.getLogger("vico.serving")
+
+
+class _CrashedError(LaunchError):
+    """A signal ended it: unlike a graph that cannot be loaded, not a reason to give up."""
 
 
 class Server:
@@ -82,11 +91,25 @@ class Server:
         self.close()
 
     def start(self, timeout_seconds: float) -> None:
-        """Start and wait until every model is ready.
+        """Start and wait until every model is ready. One that a signal ends as it starts is started again.
 
         Raises:
             LaunchError: it ended, or was not ready in time; names the reason.
         """
+        for left in reversed(range(_STARTS)):
+            self._spawn()
+            try:
+                self._await_ready(timeout_seconds)
+            except _CrashedError as error:
+                # gRPC inside Triton has been seen to abort over a closed descriptor before anything was loaded
+                if not left:
+                    raise
+                logger.warning("%s; it is started again", error)
+                self.kill()
+            else:
+                return
+
+    def _spawn(self) -> None:
         # half-written copies of packages, of a server that was killed
         shutil.rmtree(self.config.store, ignore_errors=True)
         self._process = subprocess.Popen(
@@ -104,6 +127,8 @@ class Server:
         )
         assert self._process.stdout is not None
         self._log = TritonLog(self._process.stdout, self._verbose, self.config.telemetry.log_format)
+
+    def _await_ready(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not self.ready():
             self.require_alive()
@@ -119,7 +144,8 @@ class Server:
         """Raise LaunchError if the server ended by itself."""
         status = self._process.poll() if self._process else -1
         if status is not None:
-            raise LaunchError("tritonserver", f"ended with status {status}: {self._log.reason()}")
+            kind = _CrashedError if status < 0 else LaunchError
+            raise kind("tritonserver", f"ended with status {status}: {self._log.reason()}")
 
     def reload(self, stage: str) -> bool:
         """Start the process of a stage anew beside the others; whether it worked. Its old process must be dead."""

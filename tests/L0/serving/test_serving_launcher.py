@@ -20,6 +20,7 @@ from serving.config import ServingConfig
 from serving.errors import GraphError, LaunchError
 from serving.health import models_ready
 from serving.installation import find_installation, make_backend_folder, server_environment
+from serving.launcher import Server
 from serving.preflight import check_folders
 from serving.triton_log import TritonLog
 from vico.concept import write_graphset
@@ -200,3 +201,32 @@ def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch, found: st
     monkeypatch.setattr("serving.installation.find_spec", lambda _: None)
     with pytest.raises(LaunchError, match=f"^{field}: "):
         find_installation()
+
+
+@pytest.mark.parametrize(("crashes", "tries"), [(0, 1), (2, 3), (3, 3)])
+def test_a_server_that_a_signal_ends_as_it_starts_is_started_again(
+    config: ServingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crashes: int, tries: int
+) -> None:
+    started, up = tmp_path / "started", tmp_path / "up"
+    script = f"echo x >> {started}; [ $(wc -l < {started}) -gt {crashes} ] || kill -ABRT $$; touch {up}; exec sleep 60"
+    with Server(config) as server:
+        monkeypatch.setattr(server, "_command", ["sh", "-c", script])
+        monkeypatch.setattr(server, "ready", up.exists)
+        if crashes < tries:
+            server.start(60)
+            assert server.pid
+        else:
+            with pytest.raises(LaunchError, match="status -6"):
+                server.start(60)
+    assert len(started.read_text().splitlines()) == tries
+
+
+def test_a_server_that_ends_by_itself_is_not_started_again(
+    config: ServingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    with Server(config) as server:
+        monkeypatch.setattr(server, "_command", ["sh", "-c", f"echo x >> {started}; exit 1"])
+        with pytest.raises(LaunchError, match="status 1"):
+            server.start(60)
+    assert started.read_text() == "x\n"
