@@ -17,6 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 from serving.caller import Caller
 from serving.errors import LaunchError, internal
 from serving.foresight.asking import Foresight
+from serving.front.answer import require_whole
 from serving.front.check import clean, parse, request_id, require_public
 from serving.front.config import FrontConfig
 from serving.front.gate import Gate
@@ -176,9 +177,11 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _infer(self, message: bytes, context: Any, visit: Visit) -> bytes:
         with self.gate.call(visit.key):
-            passed_on = await self._passed_on(self._wanted(message, context, visit), context, visit, unary=True)
+            request = self._wanted(message, context, visit)
+            passed_on = await self._passed_on(request, context, visit, unary=True)
             with visit.behind():
-                return await self.upstream.infer(*passed_on)
+                answer = await self.upstream.infer(*passed_on)
+            return require_whole(answer, {output.name for output in request.outputs})
 
     def _unary(self, answer: Answer, key: Key, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(message: bytes, context: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,17 @@ Infer = Callable[[Any, Any], Awaitable[Any]]
 
 
 async def answers_at_once(request: Any, _context: Any) -> Any:
-    """The request's id."""
-    return pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+    """The request's id, and the outputs that it names."""
+    return answer_to(request)
+
+
+def answer_to(request: Any, outputs: Sequence[str] = ("images", "info")) -> Any:
+    """A `ModelInferResponse` with the outputs that are asked for, else with all of them; they are empty."""
+    answer = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+    for name in [output.name for output in request.outputs] or outputs:
+        answer.outputs.add(name=name, datatype="BYTES", shape=[0])
+        answer.raw_output_contents.append(b"")
+    return answer
 
 
 class FakeTriton(grpc.GenericRpcHandler):  # type: ignore[misc]

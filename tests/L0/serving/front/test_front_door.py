@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_triton import call, refusal, request_of, run, served, text
+from fake_triton import answer_to, call, refusal, request_of, run, served, text
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.errors import LaunchError, Overloaded
@@ -187,7 +187,7 @@ class Slow:
             await self.go.wait()
         finally:
             self.ended.set()
-        return pb.ModelInferResponse(id=request.id)
+        return answer_to(request)
 
 
 @pytest.mark.parametrize("how", ["cancels", "vanishes", "deadline", "dropped"])
@@ -414,3 +414,40 @@ def test_what_cannot_be_done_in_time_never_reaches_triton(tmp_path: Path, method
         run(work())
     finally:
         thread.close()
+
+
+@pytest.mark.parametrize(
+    ("named", "given", "whole"),
+    [
+        ((), ("images", "info"), True),
+        (("info",), ("info",), True),
+        ((), (), False),
+        (("images", "info"), ("images",), False),
+    ],
+)
+def test_an_answer_without_what_was_asked_for_is_asked_again(
+    tmp_path: Path, named: tuple[str, ...], given: tuple[str, ...], whole: bool
+) -> None:
+    """A stage that died with the answer in its hands: the client must hear something that it retries."""
+
+    async def infer(request: Any, _context: Any) -> Any:
+        answer = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+        for name in given:
+            answer.outputs.add(name=name, datatype="BYTES", shape=[0])
+        return answer
+
+    request = request_of(prompt=text(b"a dog"))
+    for name in named:
+        request.outputs.add(name=name)
+
+    async def work() -> None:
+        async with served(tmp_path, infer) as (_, _, address):
+            if whole:
+                answer = pb.ModelInferResponse.FromString(await call(address, request.SerializeToString()))
+                assert [output.name for output in answer.outputs] == list(given)
+            else:
+                status, line = await refusal(address, request.SerializeToString())
+                assert status == "UNAVAILABLE"
+                assert line.startswith("request: a part of the server")
+
+    run(work())
