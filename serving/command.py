@@ -12,6 +12,8 @@ from serving.streaming.bounds import MAX_STREAMS
 HOST = "127.0.0.1"
 """By default of metrics and front door: loopback."""
 
+SHARED_BYTES = 32 * 2**20
+"""Shared memory of each stage to begin with; only what is used takes room."""
 EXIT_TIMEOUT_SECONDS = 15
 
 
@@ -51,6 +53,8 @@ def server_command(
         f"--backend-directory={backends}",
         f"--cache-directory={installation.caches}",
         f"--backend-config=python,shm-region-prefix-name={region_prefix}",
+        # two processes allocate in it, and Triton's stub has been seen to crash there: it had better not grow in use
+        f"--backend-config=python,shm-default-byte-size={SHARED_BYTES}",
         # a call of one model by another holds a thread for as long as it waits
         f"--backend-config=python,thread-pool-size={MAX_STREAMS}",
         "--disable-auto-complete-config",
