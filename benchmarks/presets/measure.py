@@ -24,10 +24,10 @@ from vico.sampling import PRESETS, GuidanceInterval, Preset
 REFERENCE = "quality"
 CANDIDATES: Mapping[str, Preset] = {
     **PRESETS,
-    "dpmpp_2m 12": Preset("dpmpp_2m", 12),
-    "dpmpp_2m 8": Preset("dpmpp_2m", 8),
+    "unipc 12": Preset("unipc", 12),
     "unipc 10": Preset("unipc", 10),
     "unipc 8": Preset("unipc", 8),
+    "unipc 8, guided above 1": Preset("unipc", 8, GuidanceInterval(low=1.0)),
     "quality, guided above 0.5": Preset("dpmpp_2m", 25, GuidanceInterval(low=0.5)),
     "quality, guided above 1": Preset("dpmpp_2m", 25, GuidanceInterval(low=1.0)),
     "quality, guided 0.3 to 5.4": Preset("dpmpp_2m", 25, GuidanceInterval(0.3, 5.4)),

@@ -45,7 +45,7 @@ class Preset:
 DEFAULT_PRESET = "quality"
 PRESETS: Mapping[str, Preset] = {
     "quality": Preset("dpmpp_2m", 25),
-    "balanced": Preset("unipc", 12),
-    "fast": Preset("unipc", 8, GuidanceInterval(low=1.0)),
+    "balanced": Preset("dpmpp_2m", 12),
+    "fast": Preset("dpmpp_2m", 8),
 }
 """By the name a request gives; the first is the default. `python -m benchmarks.presets` measures them."""
