@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,19 @@ import pytest
 
 if TYPE_CHECKING:
     from vico.base import Base
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A test may start a command that configures logging: to that test's standard error, which closes with it."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    # pytest's own handlers are of other classes, and come and go by themselves
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler and handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
