@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from serving.ahead import needed_items
 from serving.deadline import Deadline
@@ -18,6 +21,8 @@ from serving.scheduling.admission import HOPE, Admission, Booking, Bounds, Refus
 from serving.streaming.progress import Progress, Watch
 from serving.ticket import Ticket
 from serving.use import Ending, LoopUse, Observer, Tally
+
+logger = logging.getLogger("vico.serving")
 
 Prediction = FloatArray | Exception
 """A lane's guided noise [4, h, w], or why there is none."""
@@ -45,7 +50,10 @@ class Step:
 
 class Conductor:
     """See the module. A loop calls `begin_step`, `predict` and `finish_step` in turn; only `predict` may run while
-    another thread calls `accept`.
+    another thread calls `accept` or `catch_up`.
+
+    Between two steps no graph runs. So what need not be done there is owed, and done by `catch_up` while the next step
+    runs, or before anybody reads what it would change.
 
     Args:
         engine: only this conductor touches it.
@@ -72,6 +80,7 @@ class Conductor:
         self._owner: dict[Lane, Ticket] = {}
         self._ended: list[tuple[Ticket, Exception | None]] = []
         self._reports: list[tuple[Watch, Progress]] = []
+        self._owed: deque[Callable[[], None]] = deque()
         self._unhurried: frozenset[Lane] = frozenset()
         self._unhurried_until = -math.inf
 
@@ -83,6 +92,7 @@ class Conductor:
     @property
     def use(self) -> LoopUse:
         """The counters now."""
+        self.catch_up()
         references = self.engine.references.use
         return self._tally.use(references.hits, references.misses, self.engine.bank.version)
 
@@ -117,6 +127,7 @@ class Conductor:
 
     def refusal(self, ticket: Ticket) -> DeadlineExceeded | Overloaded | None:
         """Why a request is not let in now, counted; None: it would be. Notes when its pictures would be done."""
+        self.catch_up()
         if (late := ticket.deadline.passed(self._clock())) is not None:
             self.refused("deadline")
             return late
@@ -135,20 +146,19 @@ class Conductor:
 
     def begin_step(self) -> Step | None:
         """End what must end, let join what may, and choose the lanes of the next step; None if there are none."""
+        # that of the step just taken is left to while this one runs
+        self.catch_up(but=1)
         now = self._clock()
         for ticket in list(self._tickets):
             self._end_if_due(ticket, now)
         self._end_lost(now)
         batch = self.engine.schedule()
         if not batch:
+            self.catch_up()
             self._collect(self.engine.advance([], []))
             return None
         self.steps += 1
-        for ticket in {self._owner[lane]: None for lane in batch}:
-            if not ticket.started:
-                for observer in self._observers:
-                    observer.queued(now - ticket.arrived)
-            ticket.saw(self.steps, len(batch), now)
+        self._owed.append(partial(self._account_begun, batch, self.steps, now))
         return Step(batch, shape_of(batch), self._clock())
 
     def predict(self, batch: Sequence[Lane]) -> list[tuple[Lane, Prediction]]:
@@ -172,17 +182,22 @@ class Conductor:
         for lane, error in predictions:
             if isinstance(error, Exception):
                 self.engine.fail(lane, error)
-        for lane in step.lanes:
-            self._owner[lane].work += lane.rows
         seconds = self._clock() - step.began
-        if len(good) == len(step.lanes):
-            shape = step.shape
-            self.cost.observe(StepShape(shape.size_class, shape.rows, shape.attending, beside), seconds)
-        for observer in self._observers:
-            observer.stepped(seconds, len(step.lanes), int(step.shape.rows))
+        work = [(self._owner[lane], lane.rows) for lane in step.lanes]
+        shape = step.shape if len(good) == len(step.lanes) else None
+        self._owed.append(partial(self._account_done, work, seconds, shape, beside))
         ended = self.engine.advance([lane for lane, _ in good], [noise for _, noise in good])
         self._report({self._owner[lane]: None for lane in step.lanes})
         self._collect(ended)
+
+    def catch_up(self, but: int = 0) -> None:
+        """Do what is owed, but for the newest few; see the class. No picture depends on it: a fault ends nobody."""
+        while len(self._owed) > but:
+            account = self._owed.popleft()
+            try:
+                account()
+            except Exception:
+                logger.exception("the accounts of a step were not kept")
 
     def end_all(self, error: Exception) -> None:
         """End every request for one reason."""
@@ -214,6 +229,26 @@ class Conductor:
             raise AssertionError("the account of accepted pictures is wrong")
         if set(self._owner.values()) != set(self._tickets):
             raise AssertionError("lanes and requests disagree")
+
+    def _account_begun(self, batch: Sequence[Lane], number: int, began: float) -> None:
+        """Of step `number`, and have computed ahead what its lanes will need."""
+        for ticket in {self._owner[lane]: None for lane in batch}:
+            if not ticket.started:
+                for observer in self._observers:
+                    observer.queued(began - ticket.arrived)
+            ticket.saw(number, len(batch), began)
+        self.engine.look_ahead(batch)
+
+    def _account_done(
+        self, work: Sequence[tuple[Ticket, int]], seconds: float, shape: StepShape | None, beside: float
+    ) -> None:
+        """Of a step whose lanes had these rows; `shape`: None = it says nothing of the next ones."""
+        for ticket, rows in work:
+            ticket.work += rows
+        if shape is not None:
+            self.cost.observe(StepShape(shape.size_class, shape.rows, shape.attending, beside), seconds)
+        for observer in self._observers:
+            observer.stepped(seconds, len(work), sum(rows for _, rows in work))
 
     def _foresee(self, ticket: Ticket) -> tuple[float | None, Refusal | None]:
         policy, now = self.engine.policy, self._clock()
@@ -255,6 +290,7 @@ class Conductor:
         due = [ticket for ticket in tickets if ticket.report_due()]
         if not due:
             return
+        self.catch_up()
         running = self.engine.running
         left = self.admission.left([lane.course(self.engine.policy) for lane in running])
         seconds = dict(zip(running, left, strict=True)) if left is not None else None
@@ -286,6 +322,7 @@ class Conductor:
 
     def _end(self, ticket: Ticket, error: Exception | None) -> None:
         """Take the request's lanes out. Without an error it is done or was cancelled."""
+        self.catch_up()
         for lane in ticket.lanes:
             self._owner.pop(lane, None)
             self.engine.cancel(lane)
@@ -299,9 +336,8 @@ class Conductor:
 
 def shape_of(lanes: Sequence[Lane]) -> StepShape:
     """The shape of the next step of lanes of one size class."""
-    rows = sum(lane.rows for lane in lanes)
-    attending = sum(strength > 0 for lane in lanes for strength in lane.row_strengths)
-    return StepShape(lanes[0].spec.size_class, rows, attending)
+    strengths = [strength for lane in lanes for strength in lane.row_strengths]
+    return StepShape(lanes[0].spec.size_class, len(strengths), sum(strength > 0 for strength in strengths))
 
 
 def _claim(spec: LaneSpec, deadline: Deadline, asker: Asker, arrived: float) -> Claim:

@@ -49,7 +49,7 @@ class Engine:
         clock: seconds; the clock of the claims.
         executor: where packages are read; None = between steps.
         ahead: computes reference features before they are needed; None = they are computed when they are missing.
-        beside: where a step's inputs are put together while the one before runs; None = between steps.
+        beside: where work is done while a step runs; one thread; None = it is done between steps.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Engine:
         self._denoiser = denoiser
         self.references = references
         self.bank = bank
+        self._beside = beside
+        self._meanwhile: Callable[[], None] | None = None
         self._assembler = Assembler(sites, references, beside)
         self._clock = clock
         self._run_pixels = options.run_pixels
@@ -110,6 +112,10 @@ class Engine:
         if self._ahead is not None:
             self._ahead.wake = wake
 
+    def work_with(self, meanwhile: Callable[[], None]) -> None:
+        """Have `meanwhile` called while a step runs, from another thread; or before it, if there is none."""
+        self._meanwhile = meanwhile
+
     def submit(self, spec: LaneSpec, claim: Claim = NO_CLAIM) -> Lane:
         """Queue a picture; it joins at a step with room, when what it needs of its concept is there."""
         return self.enter(Lane(spec, claim))
@@ -122,6 +128,7 @@ class Engine:
     def step(self) -> list[Lane]:
         """One denoising step of one size class; returns the lanes that ended, done or with an error."""
         batch = self.schedule()
+        self.look_ahead(batch)
         return self.advance(batch, self.run(batch) if batch else [])
 
     def schedule(self) -> list[Lane]:
@@ -134,17 +141,18 @@ class Engine:
             self._stepped.setdefault(lane.spec.size_class, now)
         if not self._running:
             return []
-        turns = {size_class: self._turn(size_class, lanes) for size_class, lanes in self._running.items()}
-        size_class = next_turn(turns, now, self.policy)
+        size_class = self._next_size_class(now)
         self._stepped[size_class] = now
         # last in the order of those that are equally urgent
         self._running[size_class] = self._running.pop(size_class)
         self._steps += 1
-        batch = list(self._running[size_class])
+        return list(self._running[size_class])
+
+    def look_ahead(self, batch: Sequence[Lane]) -> None:
+        """Have computed what the lanes of a step will need in those after it; any time after `schedule`."""
         if self._ahead is not None:
             for lane in batch:
                 self._ahead.follow(lane, self._steps, self.policy.due(lane.claim))
-        return batch
 
     def run(self, batch: Sequence[Lane]) -> list[FloatArray]:
         """Predict the noise of every lane of `batch`, guided: [4, h, w] each."""
@@ -153,6 +161,8 @@ class Engine:
             feeds = self._assembler.feeds(part, self.bank.arrays)
             if len(part) == len(batch):
                 self._assembler.expect(part)
+            if not predicted:
+                self._work_meanwhile()
             predicted += split_noise(part, self._denoiser.run(feeds)["noise"])
         return predicted
 
@@ -211,6 +221,21 @@ class Engine:
         self.references.check_integrity()
         if self._ahead is not None:
             self._ahead.check_integrity()
+
+    def _work_meanwhile(self) -> None:
+        """To be called when the step's inputs are complete: numpy lets other threads in where it copies."""
+        if self._meanwhile is None:
+            return
+        if self._beside is not None:
+            self._beside.submit(self._meanwhile)
+        else:
+            self._meanwhile()
+
+    def _next_size_class(self, now: float) -> SizeClass:
+        if len(self._running) == 1:
+            return next(iter(self._running))
+        turns = {size_class: self._turn(size_class, lanes) for size_class, lanes in self._running.items()}
+        return next_turn(turns, now, self.policy)
 
     def _turn(self, size_class: SizeClass, lanes: Sequence[Lane]) -> Turn:
         claims = [lane.claim for lane in lanes]

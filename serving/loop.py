@@ -47,6 +47,7 @@ class EngineLoop:
         self._woken = False
         self._closing = self._abandoned = False
         engine.wake_with(self._notify)
+        engine.work_with(self._catch_up)
         self._thread = Thread(target=self._run, name="engine-loop", daemon=True)
         self._thread.start()
 
@@ -156,6 +157,10 @@ class EngineLoop:
         with self._wake:
             self._conductor.finish_step(step, predictions, beside)
         self._conductor.deliver()
+
+    def _catch_up(self) -> None:
+        with self._wake:
+            self._conductor.catch_up()
 
     def _await_change(self) -> None:
         """All that is under way waits for what is prepared beside the loop, or for its deadline."""

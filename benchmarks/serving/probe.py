@@ -54,7 +54,10 @@ class TimedRunner:
 
 
 class StepProbe(Observer):
-    """Notes each step, `step END SECONDS LANES ROWS SWAPS`, and each request's end, `ended ENDING`."""
+    """Notes each step, `step SECONDS LANES ROWS SWAPS`, and each request's end, `ended ENDING`.
+
+    A step is told while the next one runs: when it was over, its graphs' lines tell, which come before its own.
+    """
 
     def __init__(self, log: Log, bank: SlotBank) -> None:
         self._log = log
@@ -68,7 +71,7 @@ class StepProbe(Observer):
 
     def stepped(self, seconds: float, lanes: int, rows: int) -> None:
         """See `Observer`."""
-        self._log.write("step", time.monotonic(), seconds, lanes, rows, self._bank.version)
+        self._log.write("step", seconds, lanes, rows, self._bank.version)
 
     def ended(self, ending: Ending, seconds: float, work: int) -> None:
         """See `Observer`."""

@@ -19,6 +19,7 @@ class Step:
     number: int
     """As replies count them (`batch.first_step`)."""
     end: float
+    """When the last graph of the loop's own thread ended."""
     seconds: float
     lanes: int
     rows: int
@@ -61,18 +62,18 @@ class ProbeLog:
     def steps(self) -> list[Step]:
         """All since the server started."""
         found: list[Step] = []
-        graph, left = 0.0, 0
+        graph, end, left = 0.0, 0.0, 0
         for words in _lines(self._folder / "unet_loop"):
             if words[0] == "graph" and words[4] == "1":
-                graph += float(words[3]) - float(words[2])
+                end = float(words[3])
+                graph += end - float(words[2])
             elif words[0] == "ended":
                 left += 1
             elif words[0] == "step":
                 if found:
                     found[-1] = replace(found[-1], left=left)
-                end, seconds = map(float, words[1:3])
-                lanes, rows, swaps = map(int, words[3:6])
-                found.append(Step(len(found) + 1, end, seconds, lanes, rows, swaps, graph, left=0))
+                lanes, rows, swaps = map(int, words[2:5])
+                found.append(Step(len(found) + 1, end, float(words[1]), lanes, rows, swaps, graph, left=0))
                 graph, left = 0.0, 0
         return [*found[:-1], replace(found[-1], left=left)] if found else []
 
@@ -83,7 +84,7 @@ class ProbeLog:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             lines = file.read().decode().splitlines(keepends=True)
         steps = [line.split() for line in lines[1:] if line.startswith("step") and line.endswith("\n")]
-        return int(steps[-1][5]) if steps else 0
+        return int(steps[-1][4]) if steps else 0
 
     def graphs(self) -> list[GraphRun]:
         """All runs of all stages, since the server started."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
-from threading import Event
+from threading import Event, current_thread
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from serving.lane import FloatArray, LaneSpec
 from serving.loop import EngineLoop, Outcome
 from serving.runner import Feeds, Results
 from serving.stages.stage import NO_DEADLINE
+from serving.use import Ending, Observer
 
 WAIT = 20.0
 
@@ -73,6 +74,34 @@ class LateOnce(Deadline):
         return DeadlineExceeded("timeout", "passed") if asked else None
 
 
+class Counting(Observer):
+    """Counts steps, in whatever thread; may break at one."""
+
+    def __init__(self, breaks: bool = False) -> None:
+        self.steps = self.rows = self.queued_requests = 0
+        self.work: list[int] = []
+        self.threads: list[str] = []
+        self.counted = Event()
+        self._breaks = breaks
+
+    def refused(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def queued(self, seconds: float) -> None:
+        self.queued_requests += 1
+
+    def stepped(self, seconds: float, lanes: int, rows: int) -> None:
+        self.steps += 1
+        self.rows += rows
+        self.threads.append(current_thread().name)
+        self.counted.set()
+        if self._breaks:
+            raise RuntimeError("an observer broke")
+
+    def ended(self, ending: Ending, seconds: float, work: int) -> None:
+        self.work.append(work)
+
+
 @pytest.fixture(scope="module")
 def concepts(tmp_path_factory: pytest.TempPathFactory) -> Concepts:
     return Concepts(tmp_path_factory.mktemp("concepts"), 4)
@@ -82,8 +111,8 @@ def concepts(tmp_path_factory: pytest.TempPathFactory) -> Concepts:
 def loops() -> Iterator[Callable[..., EngineLoop]]:
     made: list[EngineLoop] = []
 
-    def make(load: Any = None, max_queue: int = 64, **options: Any) -> EngineLoop:
-        made.append(EngineLoop(make_engine(load, **options), max_queue))
+    def make(load: Any = None, max_queue: int = 64, observers: Sequence[Observer] = (), **options: Any) -> EngineLoop:
+        made.append(EngineLoop(make_engine(load, **options), max_queue, observers=observers))
         return made[-1]
 
     yield make
@@ -273,6 +302,39 @@ def test_the_thread_outlives_a_fault_of_the_engine(
                 loop.submit([spec, spec], NO_DEADLINE).result(WAIT)
     assert loop.engine.idle
     np.testing.assert_array_equal(loop.submit([spec], NO_DEADLINE).result(WAIT).latents[0], alone(concepts, spec))
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_the_accounts_agree_with_the_steps_taken(loops: Callable[..., EngineLoop], *, threads: bool) -> None:
+    told, denoiser = Counting(), FakeDenoiser()
+    loop = loops(denoiser=denoiser, observers=[told], threads=threads)
+    futures = [loop.submit([make_spec(steps=k)] * 2, NO_DEADLINE) for k in (1, 2, 5)]
+    uses = [future.result(WAIT).use for future in futures]
+    # whoever has its pictures finds them counted
+    assert told.work == sorted(told.work) == [4 * k for k in (1, 2, 5)]
+    assert [use.steps for use in uses] == [1, 2, 5]
+    assert told.rows == sum(denoiser.batches) == sum(told.work)
+    assert told.steps == len(denoiser.batches) == loop.steps == loop.use.steps
+    assert told.queued_requests == loop.use.started == 3
+    assert loop.use.useful_row_steps == told.rows
+
+
+def test_the_accounts_of_a_step_are_made_beside_the_next_one(loops: Callable[..., EngineLoop]) -> None:
+    told = Counting()
+    second = Scripted((2, lambda: told.counted.wait(WAIT)))
+    loop = loops(denoiser=second, observers=[told], threads=True)
+    loop.submit([make_spec(steps=2)], NO_DEADLINE).result(WAIT)
+    assert told.threads[0] != "engine-loop", "no graph ran meanwhile"
+
+
+def test_a_fault_in_the_accounts_ends_nobody(
+    loops: Callable[..., EngineLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Counting(breaks=True)
+    loop = loops(observers=[told], threads=True)
+    assert loop.submit([make_spec(steps=3)] * 2, NO_DEADLINE).result(WAIT).use.steps == 3
+    assert told.steps == 3
+    assert "accounts of a step" in caplog.text
 
 
 def test_the_queue_is_bounded_and_takes_a_request_whole_or_not_at_all(loops: Callable[..., EngineLoop]) -> None:
