@@ -187,7 +187,7 @@ class Conductor:
         shape = step.shape if len(good) == len(step.lanes) else None
         self._owed.append(partial(self._account_done, work, seconds, shape, beside))
         ended = self.engine.advance([lane for lane, _ in good], [noise for _, noise in good])
-        self._report({self._owner[lane]: None for lane in step.lanes})
+        self._report({self._owner[lane]: None for lane in step.lanes if self._owner[lane].watch is not None})
         self._collect(ended)
 
     def catch_up(self, but: int = 0) -> None:
