@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import lru_cache
 
@@ -56,11 +56,11 @@ class Assembler:
             **bank,
         }
 
-    def expect(self, lanes: Sequence[Lane]) -> None:
+    def expect(self, lanes: Sequence[Lane], then: Callable[[], None] = lambda: None) -> None:
         """The next call of `feeds` will be for the step after the next one of these, but for those that are done then;
-        unless others come or some leave. Their reference inputs are prepared meanwhile."""
+        unless others come or some leave. Their reference inputs are prepared meanwhile, and then `then` is called."""
         steps = ((lane.spec, lane.state.index + 1) for lane in lanes)
-        self._references.prepare(tuple((spec, step) for spec, step in steps if step < len(spec.plan)))
+        self._references.prepare(tuple((spec, step) for spec, step in steps if step < len(spec.plan)), then)
 
     def close(self) -> None:
         """Prepare nothing more."""

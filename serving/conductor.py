@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from serving.ahead import needed_items
@@ -44,7 +44,8 @@ class Step:
     """One step of one size class, about to be taken."""
 
     lanes: list[Lane]
-    shape: StepShape
+    asked: tuple[tuple[LaneSpec, int], ...]
+    """Of each lane its picture, and the number of the step that it takes."""
     began: float
 
 
@@ -159,7 +160,7 @@ class Conductor:
             return None
         self.steps += 1
         self._owed.append(partial(self._account_begun, batch, self.steps, now))
-        return Step(batch, shape_of(batch), self._clock())
+        return Step(batch, tuple((lane.spec, lane.state.index) for lane in batch), self._clock())
 
     def predict(self, batch: Sequence[Lane]) -> list[tuple[Lane, Prediction]]:
         """The noise of every lane. If the batch breaks, each is tried by itself, and only those that break fail."""
@@ -183,9 +184,8 @@ class Conductor:
             if isinstance(error, Exception):
                 self.engine.fail(lane, error)
         seconds = self._clock() - step.began
-        work = [(self._owner[lane], lane.rows) for lane in step.lanes]
-        shape = step.shape if len(good) == len(step.lanes) else None
-        self._owed.append(partial(self._account_done, work, seconds, shape, beside))
+        whole = len(good) == len(step.lanes)
+        self._owed.append(partial(self._account_done, step, seconds, beside if whole else None))
         ended = self.engine.advance([lane for lane, _ in good], [noise for _, noise in good])
         self._report({self._owner[lane]: None for lane in step.lanes if self._owner[lane].watch is not None})
         self._collect(ended)
@@ -239,16 +239,15 @@ class Conductor:
             ticket.saw(number, len(batch), began)
         self.engine.look_ahead(batch)
 
-    def _account_done(
-        self, work: Sequence[tuple[Ticket, int]], seconds: float, shape: StepShape | None, beside: float
-    ) -> None:
-        """Of a step whose lanes had these rows; `shape`: None = it says nothing of the next ones."""
-        for ticket, rows in work:
-            ticket.work += rows
-        if shape is not None:
-            self.cost.observe(StepShape(shape.size_class, shape.rows, shape.attending, beside), seconds)
+    def _account_done(self, step: Step, seconds: float, beside: float | None) -> None:
+        """Of a step; `beside`: as `finish_step` has it, or None where its time says nothing of the next ones."""
+        for lane, (spec, index) in zip(step.lanes, step.asked, strict=True):
+            self._owner[lane].work += spec.rows_at(index)
+        shape = shape_of(step.asked)
+        if beside is not None:
+            self.cost.observe(replace(shape, beside=beside), seconds)
         for observer in self._observers:
-            observer.stepped(seconds, len(work), sum(rows for _, rows in work))
+            observer.stepped(seconds, len(step.lanes), int(shape.rows))
 
     def _foresee(self, ticket: Ticket) -> tuple[float | None, Refusal | None]:
         policy, now = self.engine.policy, self._clock()
@@ -334,10 +333,10 @@ class Conductor:
             observer.ended(ending, self._clock() - ticket.arrived, ticket.work)
 
 
-def shape_of(lanes: Sequence[Lane]) -> StepShape:
-    """The shape of the next step of lanes of one size class."""
-    strengths = [strength for lane in lanes for strength in lane.row_strengths]
-    return StepShape(lanes[0].spec.size_class, len(strengths), sum(strength > 0 for strength in strengths))
+def shape_of(asked: Sequence[tuple[LaneSpec, int]]) -> StepShape:
+    """The shape of a step of these pictures, all of one size class, each with the number of its step."""
+    strengths = [strength for spec, index in asked for strength in spec.row_strengths_at(index)]
+    return StepShape(asked[0][0].size_class, len(strengths), sum(strength > 0 for strength in strengths))
 
 
 def _claim(spec: LaneSpec, deadline: Deadline, asker: Asker, arrived: float) -> Claim:

@@ -69,8 +69,7 @@ class Engine:
         self._denoiser = denoiser
         self.references = references
         self.bank = bank
-        self._beside = beside
-        self._meanwhile: Callable[[], None] | None = None
+        self._meanwhile: Callable[[], None] = lambda: None
         self._assembler = Assembler(sites, references, beside)
         self._clock = clock
         self._run_pixels = options.run_pixels
@@ -159,10 +158,9 @@ class Engine:
         predicted: list[FloatArray] = []
         for part in parts(batch, self._run_pixels):
             feeds = self._assembler.feeds(part, self.bank.arrays)
-            if len(part) == len(batch):
-                self._assembler.expect(part)
             if not predicted:
-                self._work_meanwhile()
+                # not before the inputs are complete: numpy lets other threads in where it copies
+                self._assembler.expect(part if len(part) == len(batch) else [], self._meanwhile)
             predicted += split_noise(part, self._denoiser.run(feeds)["noise"])
         return predicted
 
@@ -221,15 +219,6 @@ class Engine:
         self.references.check_integrity()
         if self._ahead is not None:
             self._ahead.check_integrity()
-
-    def _work_meanwhile(self) -> None:
-        """To be called when the step's inputs are complete: numpy lets other threads in where it copies."""
-        if self._meanwhile is None:
-            return
-        if self._beside is not None:
-            self._beside.submit(self._meanwhile)
-        else:
-            self._meanwhile()
 
     def _next_size_class(self, now: float) -> SizeClass:
         if len(self._running) == 1:

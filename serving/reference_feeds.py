@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from functools import lru_cache
 
@@ -45,10 +45,15 @@ class ReferenceFeeds:
             feeds = self._laid(ask, self._references.at([reads for spec, step in ask for reads in spec.reads_at(step)]))
         return feeds
 
-    def prepare(self, ask: Ask) -> None:
-        """Begin what `of` will be asked next, most likely; of one batch at a time."""
-        if self._executor is not None and ask:
-            self._prepared = ask, self._executor.submit(self._made, ask)
+    def prepare(self, ask: Ask, then: Callable[[], None] = lambda: None) -> None:
+        """Begin what `of` will be asked next, most likely; of one batch at a time.
+
+        `then` is called after it in the same thread: to hand over two pieces of work costs more than one.
+        """
+        if self._executor is None:
+            then()
+        else:
+            self._prepared = ask, self._executor.submit(self._made, ask, then)
 
     def close(self) -> None:
         """Prepare nothing more."""
@@ -71,10 +76,13 @@ class ReferenceFeeds:
             return None
         return future.result()
 
-    def _made(self, ask: Ask) -> Feeds | None:
+    def _made(self, ask: Ask, then: Callable[[], None]) -> Feeds | None:
         """None where features are still to be computed: there is another thread for that."""
-        found = self._references.kept([reads for spec, step in ask for reads in spec.reads_at(step)])
-        return None if found is None else self._laid(ask, found)
+        try:
+            found = self._references.kept([reads for spec, step in ask for reads in spec.reads_at(step)])
+            return None if found is None or not ask else self._laid(ask, found)
+        finally:
+            then()
 
     def _laid(self, ask: Ask, found: Sequence[SiteTokens]) -> Feeds:
         """One all-zero token per site for a row that reads no reference."""
