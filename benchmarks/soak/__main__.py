@@ -72,7 +72,7 @@ def _watch(work: Work, file: Path, base: str) -> dict[str, Any]:
         seen = _seen(work, samples, base, time.monotonic() - began)
         if progress >= 1.0 or time.monotonic() - saved >= work.soak.save_seconds:
             saved = time.monotonic()
-            write_atomically(file, json_module.dumps(seen, indent=1).encode() + b"\n")
+            write_atomically(file, as_text(seen).encode())
             told = f"{work.swaps} swaps, {work.images} pictures, {samples[-1].total / 2**20:.0f} MiB"
             print(f"{progress:4.0%}  {told}, {len(work.judge.wrong)} wrong, {work.errors.total()} errors", flush=True)
         if progress >= 1.0:
@@ -81,6 +81,13 @@ def _watch(work: Work, file: Path, base: str) -> dict[str, Any]:
         if work.stopped:
             raise BenchmarkError("soak", "a user ended by itself", "a look at what was printed")
         time.sleep(work.soak.sample_seconds)
+
+
+def as_text(seen: dict[str, Any]) -> str:
+    """What was seen as JSON, a line for each look at the memory, which stand last."""
+    looks = ",\n".join(f"  {json_module.dumps(look)}" for look in seen["samples"])
+    rest = json_module.dumps({key: value for key, value in seen.items() if key != "samples"}, indent=1)
+    return rest.removesuffix("\n}") + ',\n "samples": [\n' + looks + "\n ]\n}\n"
 
 
 def _seen(work: Work, samples: list[Sample], base: str, seconds: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.soak.__main__ import as_text
 from benchmarks.soak.checks import Judge, Swapper, alike
 from benchmarks.soak.memory import Sample, growth, look
 from tests.helpers.concepts import make_concept
@@ -96,3 +98,9 @@ def test_concepts_go_to_and_fro_and_break_in_between(tmp_path: Path) -> None:
     assert digests == [a, b, a, b]
     assert (swapper.replaced, swapper.torn, client.broken) == (9, 9, 9)
     assert swapper.judge.wrong == []
+
+
+def test_the_file_has_a_line_for_each_look() -> None:
+    seen = {"complete": True, "errors": {}, "samples": [[0.0, {"front": 1}], [1.0, {"front": 2}]]}
+    assert json.loads(as_text(seen)) == seen
+    assert as_text(seen).splitlines()[-4:] == ['  [0.0, {"front": 1}],', '  [1.0, {"front": 2}]', " ]", "}"]
