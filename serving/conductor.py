@@ -147,8 +147,8 @@ class Conductor:
 
     def begin_step(self) -> Step | None:
         """End what must end, let join what may, and choose the lanes of the next step; None if there are none."""
-        # that of the step just taken is left to while this one runs
-        self.catch_up(but=1)
+        # that of the step just taken is left to while this one runs; but without any there are no forecasts
+        self.catch_up(but=1 if self.cost.known else 0)
         now = self._clock()
         for ticket in list(self._tickets):
             self._end_if_due(ticket, now)
@@ -187,7 +187,7 @@ class Conductor:
         whole = len(good) == len(step.lanes)
         self._owed.append(partial(self._account_done, step, seconds, beside if whole else None))
         ended = self.engine.advance([lane for lane, _ in good], [noise for _, noise in good])
-        self._report({self._owner[lane]: None for lane in step.lanes if self._owner[lane].watch is not None})
+        self._report({self._owner[lane]: None for lane in step.lanes})
         self._collect(ended)
 
     def catch_up(self, but: int = 0) -> None:
