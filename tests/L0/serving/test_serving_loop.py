@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
-from threading import Event, current_thread
+from threading import Event, Lock, current_thread
 from typing import Any, ClassVar
 
 import numpy as np
@@ -171,11 +171,15 @@ def test_whatever_comes_and_goes_every_picture_is_the_one_made_alone(
     futures: dict[int, Future[Outcome]] = {}
     specs = [[_spec(concepts, kind, request["fate"]) for kind in request["pictures"]] for request in requests]
 
+    arriving = Lock()
+
     def arrive(k: int) -> None:
-        if k not in futures:
-            # a deadline that has not passed when the request comes, and has before a step is taken
-            late = requests[k]["fate"] == "late"
-            futures[k] = loop.submit(specs[k], LateOnce() if late else NO_DEADLINE)
+        # once: it is called by the loop's thread and by this one, and a second coming would find the loop closing
+        with arriving:
+            if k not in futures:
+                # a deadline that has not passed when the request comes, and has before a step is taken
+                late = requests[k]["fate"] == "late"
+                futures[k] = loop.submit(specs[k], LateOnce() if late else NO_DEADLINE)
 
     def leave(k: int) -> None:
         if k in futures:
