@@ -98,6 +98,8 @@ def server_environment(installation: Installation, folder: Path) -> dict[str, st
         # several processes share the cores: waiting threads must sleep, and numpy has no large products here
         "OMP_WAIT_POLICY": "PASSIVE",
         "OPENBLAS_NUM_THREADS": "1",
+        # a heap for each of a stage's many threads, up to eight for a core, each keeps the most that it ever held
+        "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
     }
 
 

@@ -73,3 +73,13 @@ def test_links_are_not_resolved(tmp_path: Path) -> None:
     assert {files.certificate, files.key, files.client_ca} == {str(link)}
     config = ServingConfig(tmp_path, tmp_path, signature_key=link)
     assert config.launched(tmp_path, "").signature_key == link
+
+
+@pytest.mark.parametrize(("set_to", "arenas"), [(None, "2"), ("8", "8")])
+def test_heaps_are_bounded_unless_the_operator_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_to: str | None, arenas: str
+) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", set_to)
+    assert server_environment(WHEEL, tmp_path / "lib")["MALLOC_ARENA_MAX"] == arenas
