@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
+from serving.accounts import Accounts, Step
 from serving.ahead import needed_items
 from serving.deadline import Deadline
 from serving.engine import Engine
 from serving.errors import DeadlineExceeded, Overloaded, ServingError
 from serving.lane import FloatArray, Lane, LaneSpec
 from serving.refusals import overloaded, unreachable
-from serving.scheduling import DEFAULT_PRIORITY, Claim, CostModel, StepShape
+from serving.scheduling import DEFAULT_PRIORITY, Claim, CostModel
 from serving.scheduling.admission import HOPE, Admission, Booking, Bounds, Refusal
 from serving.streaming.progress import Progress, Watch
 from serving.ticket import Ticket
 from serving.use import Ending, LoopUse, Observer, Tally
-
-logger = logging.getLogger("vico.serving")
 
 Prediction = FloatArray | Exception
 """A lane's guided noise [4, h, w], or why there is none."""
@@ -39,22 +35,12 @@ class Asker:
 NOBODY = Asker()
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One step of one size class, about to be taken."""
-
-    lanes: list[Lane]
-    asked: tuple[tuple[LaneSpec, int], ...]
-    """Of each lane its picture, and the number of the step that it takes."""
-    began: float
-
-
 class Conductor:
     """See the module. A loop calls `begin_step`, `predict` and `finish_step` in turn; only `predict` may run while
     another thread calls `accept` or `catch_up`.
 
-    Between two steps no graph runs. So what need not be done there is owed, and done by `catch_up` while the next step
-    runs, or before anybody reads what it would change.
+    What need not be done between two steps is owed to `serving.accounts`: `catch_up` does it while the next step runs,
+    and before anybody reads what it would change.
 
     Args:
         engine: only this conductor touches it.
@@ -81,7 +67,7 @@ class Conductor:
         self._owner: dict[Lane, Ticket] = {}
         self._ended: list[tuple[Ticket, Exception | None]] = []
         self._reports: list[tuple[Watch, Progress]] = []
-        self._owed: deque[Callable[[], None]] = deque()
+        self._accounts = Accounts(engine, self.cost, self._owner, self._observers)
         self._unhurried: frozenset[Lane] = frozenset()
         self._unhurried_until = -math.inf
 
@@ -159,8 +145,10 @@ class Conductor:
             self._collect(self.engine.advance([], []))
             return None
         self.steps += 1
-        self._owed.append(partial(self._account_begun, batch, self.steps, now))
-        return Step(batch, tuple((lane.spec, lane.state.index) for lane in batch), self._clock())
+        asked = tuple((lane.spec, lane.state.index) for lane in batch)
+        step = Step(self.steps, batch, asked, self._clock())
+        self._accounts.began(step, now)
+        return step
 
     def predict(self, batch: Sequence[Lane]) -> list[tuple[Lane, Prediction]]:
         """The noise of every lane. If the batch breaks, each is tried by itself, and only those that break fail."""
@@ -185,19 +173,14 @@ class Conductor:
                 self.engine.fail(lane, error)
         seconds = self._clock() - step.began
         whole = len(good) == len(step.lanes)
-        self._owed.append(partial(self._account_done, step, seconds, beside if whole else None))
+        self._accounts.done(step, seconds, beside if whole else None)
         ended = self.engine.advance([lane for lane, _ in good], [noise for _, noise in good])
         self._report({self._owner[lane]: None for lane in step.lanes})
         self._collect(ended)
 
     def catch_up(self, but: int = 0) -> None:
-        """Do what is owed, but for the newest few; see the class. No picture depends on it: a fault ends nobody."""
-        while len(self._owed) > but:
-            account = self._owed.popleft()
-            try:
-                account()
-            except Exception:
-                logger.exception("the accounts of a step were not kept")
+        """Make the accounts that are owed of steps, but for the newest few."""
+        self._accounts.settle(but)
 
     def end_all(self, error: Exception) -> None:
         """End every request for one reason."""
@@ -229,25 +212,6 @@ class Conductor:
             raise AssertionError("the account of accepted pictures is wrong")
         if set(self._owner.values()) != set(self._tickets):
             raise AssertionError("lanes and requests disagree")
-
-    def _account_begun(self, batch: Sequence[Lane], number: int, began: float) -> None:
-        """Of step `number`, and have computed ahead what its lanes will need."""
-        for ticket in {self._owner[lane]: None for lane in batch}:
-            if not ticket.started:
-                for observer in self._observers:
-                    observer.queued(began - ticket.arrived)
-            ticket.saw(number, len(batch), began)
-        self.engine.look_ahead(batch)
-
-    def _account_done(self, step: Step, seconds: float, beside: float | None) -> None:
-        """Of a step; `beside`: as `finish_step` has it, or None where its time says nothing of the next ones."""
-        for lane, (spec, index) in zip(step.lanes, step.asked, strict=True):
-            self._owner[lane].work += spec.rows_at(index)
-        shape = shape_of(step.asked)
-        if beside is not None:
-            self.cost.observe(replace(shape, beside=beside), seconds)
-        for observer in self._observers:
-            observer.stepped(seconds, len(step.lanes), int(shape.rows))
 
     def _foresee(self, ticket: Ticket) -> tuple[float | None, Refusal | None]:
         policy, now = self.engine.policy, self._clock()
@@ -331,12 +295,6 @@ class Conductor:
         ending = _ending(ticket, error, self._clock())
         for observer in self._observers:
             observer.ended(ending, self._clock() - ticket.arrived, ticket.work)
-
-
-def shape_of(asked: Sequence[tuple[LaneSpec, int]]) -> StepShape:
-    """The shape of a step of these pictures, all of one size class, each with the number of its step."""
-    strengths = [strength for spec, index in asked for strength in spec.row_strengths_at(index)]
-    return StepShape(asked[0][0].size_class, len(strengths), sum(strength > 0 for strength in strengths))
 
 
 def _claim(spec: LaneSpec, deadline: Deadline, asker: Asker, arrived: float) -> Claim:
