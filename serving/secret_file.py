@@ -28,13 +28,32 @@ def read_secret(file: Path, name: str = "admin-secret-file") -> str:
         secret = file.read_text().strip()
     except (OSError, UnicodeDecodeError):
         raise LaunchError(name, "cannot be read", "a text file with the secret") from None
+    require_private(status, name)
+    if len(secret) < MIN_CHARACTERS or not secret.isascii():
+        raise LaunchError(name, "too short, or not ASCII", f"at least {MIN_CHARACTERS} characters")
+    return secret
+
+
+def require_private(status: os.stat_result, name: str) -> None:
+    """Of a file with a secret or a private key.
+
+    Raises:
+        LaunchError: others may read it.
+    """
     if others_may_read(status, os.geteuid(), {os.getegid(), *os.getgroups()}):
         raise LaunchError(
             name, "others than its owner may read it", "a file of mode 600 or 400, or root's for our group alone (440)"
         )
-    if len(secret) < MIN_CHARACTERS or not secret.isascii():
-        raise LaunchError(name, "too short, or not ASCII", f"at least {MIN_CHARACTERS} characters")
-    return secret
+
+
+def require_unaltered(status: os.stat_result, name: str) -> None:
+    """Of a file that says who may do what.
+
+    Raises:
+        LaunchError: others than its owner may write to it.
+    """
+    if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
+        raise LaunchError(name, "others than its owner may write to it", "a file of mode 600, 640 or 644")
 
 
 def others_may_read(status: os.stat_result, user: int, groups: Collection[int]) -> bool:

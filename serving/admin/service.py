@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -77,10 +77,11 @@ class _Gate(grpc.ServerInterceptor):  # type: ignore[misc]
         given = next((value for key, value in details.invocation_metadata if key == "authorization"), "")
         if isinstance(given, str) and matches(given, self._secret):
             return continuation(details)
-        return grpc.unary_unary_rpc_method_handler(_refuse)
+        # a unary handler would wait for the message, and hold one of a few threads meanwhile
+        return grpc.stream_unary_rpc_method_handler(_refuse)
 
 
-def _refuse(_request: bytes, context: grpc.ServicerContext) -> bytes:
+def _refuse(_messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
     context.abort(grpc.StatusCode.UNAUTHENTICATED, "authorization: wrong or missing; accepted: the admin secret")
     raise AssertionError("abort raises")
 

@@ -1,6 +1,7 @@
 """The front door's process. Its first line of input is the config, each further one a command; at the end it ends.
 
-It speaks in lines too: `listening <port>`, then `serving` or `failed` for every command to serve.
+It speaks in lines too: `listening <port>`, then `serving` or `failed` for every command to serve, and `here` when it is
+asked for a sign of life.
 """
 
 from __future__ import annotations

@@ -24,7 +24,12 @@ class Limits:
     calls: int = 512
     """Calls at once, of all clients."""
     calls_per_client: int = 128
-    """Calls at once of one client."""
+    """Calls at once of one client, its open streams among them."""
+    probes: int = 256
+    """Questions after the health at once, beside the calls: nobody needs a key for them."""
+    probes_per_host: int = 32
+    message_seconds: float = 60.0
+    """For the message of a unary call, once its headers are there."""
     metadata_bytes: int = 16 * 2**10
     """Headers of one call."""
     idle_seconds: float = 900.0

@@ -19,13 +19,14 @@ from serving.errors import LaunchError, internal
 from serving.foresight.asking import Foresight
 from serving.front.answer import require_whole
 from serving.front.check import clean, parse, request_id, require_public
-from serving.front.config import FrontConfig
+from serving.front.config import FrontConfig, Limits
 from serving.front.gate import Gate
 from serving.front.health import Health
 from serving.front.identity import identify, sharer
 from serving.front.in_time import require_time
 from serving.front.keys import Key, KeyFile
 from serving.front.latest import latest
+from serving.front.message import only
 from serving.front.refusal import Refused, invalid, translated
 from serving.front.server_options import server_options
 from serving.front.tls import server_credentials
@@ -67,7 +68,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._foresight = Foresight(config.foresight)
         self.upstream = Upstream(config.private, self._seal)
         self.gate = Gate(config.limits)
-        self.health = Health()
+        self.health = Health(config.limits)
         self._answers: dict[str, Answer] = {
             SERVICE + "ServerLive": self._live,
             SERVICE + "ServerReady": self._ready,
@@ -87,7 +88,8 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._server = grpc.aio.server(
             handlers=[self],
             options=server_options(self._config.limits),
-            maximum_concurrent_rpcs=self._config.limits.calls,
+            # the gate and the health count for themselves, and say more than gRPC would; this holds if they cannot
+            maximum_concurrent_rpcs=_calls_at_once(self._config.limits),
         )
         address = f"{self._config.host}:{self._config.port}"
         try:
@@ -125,9 +127,9 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         """Called by gRPC for every call, before its message is read."""
         method, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
         if method == HEALTH + "Check":
-            return grpc.unary_unary_rpc_method_handler(self.health.check)
+            return grpc.stream_unary_rpc_method_handler(self.health.check)
         if method == HEALTH + "Watch":
-            return grpc.unary_stream_rpc_method_handler(self.health.watch)
+            return grpc.stream_stream_rpc_method_handler(self.health.watch)
         if not method.startswith("/inference."):
             return None
         try:
@@ -140,7 +142,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
             return _refusing(refused)
         if method in self._answers:
             answer = self._unary(self._answers[method], key, method.removeprefix(SERVICE))
-            return grpc.unary_unary_rpc_method_handler(answer)
+            return grpc.stream_unary_rpc_method_handler(answer)
         return grpc.stream_stream_rpc_method_handler(self._stream(key))
 
     async def _live(self, _message: bytes, _context: Any, _visit: Visit) -> bytes:
@@ -183,18 +185,28 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
                 answer = await self.upstream.infer(*passed_on)
             return require_whole(answer, {output.name for output in request.outputs})
 
-    def _unary(self, answer: Answer, key: Key, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        async def serve(message: bytes, context: Any) -> bytes:
-            with self._visit(key, method) as visit:
-                try:
-                    content = await answer(message, context, visit)
-                except Exception as error:
-                    await _abort(context, error, visit)
-                    raise AssertionError from error
-                visit.status = grpc.StatusCode.OK
-                return content
+    def _unary(self, answer: Answer, key: Key, method: str) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
+        async def serve(messages: AsyncIterator[bytes], context: Any) -> bytes:
+            try:
+                with self.gate.place(key):
+                    message = await only(messages, self._config.limits.message_seconds)
+                    return await self._answered(answer, message, context, key, method)
+            except Refused as refused:
+                self._telemetry.turned_away(refused.status)
+                await context.abort(refused.status, refused.line)
+                raise AssertionError("abort raises") from None
 
         return serve
+
+    async def _answered(self, answer: Answer, message: bytes, context: Any, key: Key, method: str) -> bytes:
+        with self._visit(key, method) as visit:
+            try:
+                content = await answer(message, context, visit)
+            except Exception as error:
+                await _abort(context, error, visit)
+                raise AssertionError("abort raises") from error
+            visit.status = grpc.StatusCode.OK
+            return content
 
     def _visit(self, key: Key, method: str) -> AbstractContextManager[Visit]:
         """Questions about the server are not counted."""
@@ -205,7 +217,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         async def serve(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             """One request after the other: each has its own place, name and end."""
             try:
-                with self.gate.stream(key):
+                with self.gate.place(key):
                     async for message in messages:
                         async with aclosing(self._streamed(message, context, key)) as answers:
                             async for answer in answers:
@@ -220,9 +232,9 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         """The answers to one request of a stream."""
         with self._visit(key, "ModelStreamInfer") as visit:
             try:
-                # the key may have been revoked since the stream began
-                identify(context.invocation_metadata() or (), self._keys)
-                with self.gate.call(key):
+                # since the stream began the key may have been revoked, or its rights may have changed
+                visit.comes_with(identify(context.invocation_metadata() or (), self._keys))
+                with self.gate.call(visit.key):
                     request = self._wanted(message, context, visit)
                     answers = self.upstream.stream(*await self._passed_on(request, context, visit))
                     async with aclosing(latest(answers)) as current:
@@ -259,6 +271,11 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         if request.model_name in TIMED_MODELS:
             await require_time(self._foresight, cleaned, caller)
         return cleaned.SerializeToString(), call, seconds, _traces(metadata)
+
+
+def _calls_at_once(limits: Limits) -> int:
+    """For gRPC: room for those that are just being refused, too."""
+    return 2 * (limits.calls + limits.probes)
 
 
 async def _abort(context: Any, error: Exception, visit: Visit) -> None:
@@ -313,7 +330,9 @@ async def run_until(door: Door, commands: AsyncIterator[dict[str, Any]], tell: C
         if "drain" in command:
             await door.drain(float(command["drain"]))
             return
-        if command["serving"]:
+        if "sign" in command:
+            tell("here")
+        elif command["serving"]:
             try:
                 await door.open()
             except (TimeoutError, grpc.RpcError) as error:

@@ -30,7 +30,7 @@ class Gate:
         self._limits = limits
         self._now = now
         self._inside: Counter[str] = Counter()
-        self._streams: Counter[str] = Counter()
+        self._places: Counter[str] = Counter()
         self._rates: dict[str, tuple[float, float]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -44,12 +44,12 @@ class Gate:
 
     @property
     def inside(self) -> int:
-        """Calls under way."""
+        """Requests under way."""
         return self._inside.total()
 
     @contextmanager
     def call(self, key: Key) -> Iterator[None]:
-        """One call of a client, from its beginning to its end.
+        """One request of a client, from its message to its answer.
 
         Raises:
             Refused: not now.
@@ -66,21 +66,24 @@ class Gate:
                 self._empty.set()
 
     @contextmanager
-    def stream(self, key: Key) -> Iterator[None]:
-        """A client's stream, also while it asks for nothing: a silent one takes gRPC's room from the others.
+    def place(self, key: Key) -> Iterator[None]:
+        """gRPC's room for a call of a client, from its headers to its end: also while it says nothing.
 
         Raises:
-            Refused: the client has as many as it may.
+            Refused: the client has as many as it may, or there is none left.
         """
-        if self._streams[key.client] >= self._limits.calls_per_client:
-            problem = f"{self._streams[key.client]} streams of this client are open"
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", problem, "fewer at once")
-        self._streams[key.client] += 1
+        held = self._places[key.client]
+        if held >= self._limits.calls_per_client:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", _of_client(held), "fewer at once")
+        if self._places.total() >= self._limits.calls:
+            problem = "as many calls as the server takes are under way"
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", problem, "the same request later")
+        self._places[key.client] += 1
         try:
             yield
         finally:
-            self._streams[key.client] -= 1
-            self._streams += Counter()
+            self._places[key.client] -= 1
+            self._places += Counter()
 
     async def emptied(self, grace_seconds: float) -> bool:
         """Whether everybody left within the grace."""
@@ -97,9 +100,6 @@ class Gate:
             raise unavailable("the server is shutting down")
         if not self.serving:
             raise unavailable("the server is starting, or mending itself")
-        if self._inside[key.client] >= self._limits.calls_per_client:
-            problem = f"{self._inside[key.client]} of this client are under way"
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", problem, "fewer at once")
         if key.requests_per_minute is not None:
             self._take_turn(key.client, key.requests_per_minute)
 
@@ -114,3 +114,7 @@ class Gate:
             accepted = f"{per_minute:g} a minute; the next one in {seconds:.1f} s"
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", "too many in the last minute", accepted)
         self._rates[client] = (saved - 1.0, self._now())
+
+
+def _of_client(calls: int) -> str:
+    return f"{calls} of this client are under way"

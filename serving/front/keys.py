@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from serving.errors import LaunchError
+from serving.secret_file import require_unaltered
 from vico.concept.atomic import write_atomically
 
 PREFIX = "vico_"
@@ -61,9 +62,10 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     """The keys of a file.
 
     Raises:
-        LaunchError: absent or malformed.
+        LaunchError: absent or malformed, or others may write to it.
     """
     try:
+        require_unaltered(path.stat(), "keys")
         return _KEYS.validate_json(path.read_bytes())
     except FileNotFoundError:
         raise LaunchError("keys", "no such file", "a file made by `vico keys add`") from None

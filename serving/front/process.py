@@ -19,6 +19,8 @@ from serving.telemetry.folder import environment
 
 _SECONDS = 30.0
 """For an answer in a line."""
+_SIGN_SECONDS = 10.0
+"""For a sign of life, on a machine that is busy."""
 
 
 class FrontProcess:
@@ -63,6 +65,10 @@ class FrontProcess:
         """Whether the process is no more."""
         return self._process.poll() is not None or state_of(self.pid) == "Z"
 
+    def answers(self) -> bool:
+        """Whether its event loop goes round."""
+        return self._say(json.dumps({"sign": True})) and self._hear(_SIGN_SECONDS) == "here"
+
     def serve(self) -> bool:
         """Let calls in; whether it could reach Triton."""
         return self._say(json.dumps({"serving": True})) and self._hear() == "serving"
@@ -93,9 +99,9 @@ class FrontProcess:
             return False
         return True
 
-    def _hear(self) -> str:
+    def _hear(self, seconds: float = _SECONDS) -> str:
         try:
-            return self._lines.get(timeout=_SECONDS)
+            return self._lines.get(timeout=seconds)
         except queue.Empty:
             return ""
 

@@ -11,15 +11,18 @@ import grpc
 
 from serving.errors import LaunchError
 from serving.front.config import TLSFiles
+from serving.secret_file import require_private
 
 logger = logging.getLogger("vico.front")
+
+_PRIVATE = b"PRIVATE KEY"
 
 
 def server_credentials(files: TLSFiles) -> Any:
     """gRPC's credentials.
 
     Raises:
-        LaunchError: a file is absent or not PEM.
+        LaunchError: a file is absent or not PEM, or others may read the key.
     """
     return _Certificates(files).credentials()
 
@@ -49,7 +52,7 @@ class _Certificates:
 
     def _read(self) -> Any:
         files = self._files
-        pair = (_pem("key", files.key, b"PRIVATE KEY"), _pem("certificate", files.certificate, b"CERTIFICATE"))
+        pair = (_pem("key", files.key, _PRIVATE), _pem("certificate", files.certificate, b"CERTIFICATE"))
         authority = _pem("client_ca", files.client_ca, b"CERTIFICATE") if files.client_ca else None
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=authority)
 
@@ -66,9 +69,12 @@ class _Certificates:
 
 def _pem(name: str, path: str, kind: bytes) -> bytes:
     try:
+        status = Path(path).stat()
         content = Path(path).read_bytes()
     except OSError:
         raise LaunchError(name, "cannot be read", "the path of a PEM file") from None
+    if kind == _PRIVATE:
+        require_private(status, name)
     if kind not in content:
         raise LaunchError(name, "not what it should be", f"a PEM file with a {kind.decode()}")
     return content

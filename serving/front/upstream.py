@@ -33,7 +33,7 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 500),
 ]
 _CONTROL_SECONDS = 10.0
-_ERRORS_AS_STATUS = ("triton_grpc_error", "true")
+ERRORS_AS_STATUS = ("triton_grpc_error", "true")
 """Triton ends a stream with the error's status, where it else writes a text without one."""
 
 
@@ -120,7 +120,7 @@ class Upstream:
     ) -> AsyncGenerator[bytes, None]:
         """As `infer`, all `ModelStreamInferResponse`s to one request."""
         rpc = self._channel.stream_stream(SERVICE + "ModelStreamInfer")(
-            timeout=seconds, metadata=(*self._private.metadata, *metadata, _ERRORS_AS_STATUS)
+            timeout=seconds, metadata=(*self._private.metadata, *metadata, ERRORS_AS_STATUS)
         )
         async with _Watched(self, rpc, call, streaming=True):
             await rpc.write(message)

@@ -76,7 +76,8 @@ class Visit:
 
     def __init__(self, traces: Traces, key: Key, method: str) -> None:
         self._traces = traces
-        self.key = key
+        self.facts: dict[str, object] = {"method": method}
+        self.comes_with(key)
         self.watch = Stopwatch()
         self.span: Span = NO_SPAN
         self.status = grpc.StatusCode.CANCELLED
@@ -84,7 +85,11 @@ class Visit:
         self.request_id = ""
         self.behind_seconds: float | None = None
         """Triton's part; None = it is not a unary request, or was not asked."""
-        self.facts: dict[str, object] = {"method": method, "client": key.client, "tenant": key.tenant}
+
+    def comes_with(self, key: Key) -> None:
+        """The key by which it is served."""
+        self.key = key
+        self.facts |= {"client": key.client, "tenant": key.tenant}
 
     def is_of(self, request_id: str, model: str, parent: str) -> None:
         """What it wants is known, and the `traceparent` of whoever asks ("" = there is none)."""

@@ -17,6 +17,7 @@ from serving.errors import LaunchError
 from serving.outputs.config import Claim, ProvenanceConfig
 from serving.outputs.encoding import encode_image
 from serving.request import GenerateRequest
+from serving.secret_file import require_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,13 +42,15 @@ class Signer:
         config: its files, read once.
 
     Raises:
-        LaunchError: the library is not installed; certificate or key are absent, unfit, or not of each other.
+        LaunchError: the library is not installed; certificate or key are absent, unfit, or not of each
+            other, or others may read the key.
     """
 
     def __init__(self, config: ProvenanceConfig) -> None:
         self._claims = config.claims
         self._c2pa = _library()
-        certificate, key = _pem("provenance_certificate", config.certificate), _pem("provenance_key", config.key)
+        certificate = _pem("provenance_certificate", config.certificate)
+        key = _pem("provenance_key", config.key, private=True)
         software = {"name": "vico", "version": version("vico")}
         self._software = software
         try:
@@ -120,11 +123,14 @@ def _library() -> Any:
     return c2pa
 
 
-def _pem(name: str, path: Path) -> bytes:
+def _pem(name: str, path: Path, *, private: bool = False) -> bytes:
     try:
-        return path.read_bytes()
+        status, content = path.stat(), path.read_bytes()
     except OSError:
         raise LaunchError(name, "cannot be read", "the path of a PEM file") from None
+    if private:
+        require_private(status, name)
+    return content
 
 
 def _algorithm(key: bytes) -> bytes:

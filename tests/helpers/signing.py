@@ -62,6 +62,7 @@ def identity(folder: Path, key: Key | None = None, *claims: Claim) -> Provenance
     (folder / "authority.pem").write_bytes(pem(root))
     (folder / "chain.pem").write_bytes(pem(issue("Signer", key, root, root_key)) + pem(root))
     (folder / "key.pem").write_bytes(pem(key))
+    (folder / "key.pem").chmod(0o600)
     return ProvenanceConfig(folder / "chain.pem", folder / "key.pem", claims)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from serving.admin.client import Remote
 from serving.admin.commands import COMMANDS
 from serving.admin.concepts import ConceptAdmin
 from serving.admin.secret import matches
-from serving.admin.service import SERVICE, AdminService
+from serving.admin.service import SERVICE, THREADS, AdminService
 from serving.errors import ConceptNotFound, InvalidField, LaunchError, RegistryUnreachable
 from serving.secret_file import read_secret
 from tests.helpers.concepts import make_concept
@@ -100,6 +101,21 @@ def test_nothing_is_done_without_the_secret(service: AdminService, registry: Pat
         assert _raw(service, path, body.SerializeToString(), **metadata) is grpc.StatusCode.UNAUTHENTICATED
     assert (registry / "bear.safetensors").exists()
     assert not (registry / ".vico").exists()
+
+
+def test_half_calls_without_the_secret_hold_up_nobody(service: AdminService) -> None:
+    """The server has a few threads: who shows no secret must not have one wait for a message that never comes."""
+    more = Event()
+
+    def never() -> Iterator[bytes]:
+        more.wait(60)
+        yield b""
+
+    with grpc.insecure_channel(service.address) as channel:
+        waiting = [channel.stream_unary(f"/{SERVICE}/List").future(never()) for _ in range(3 * THREADS)]
+        assert _raw(service, f"/{SERVICE}/List", authorization=f"Bearer {SECRET}") is grpc.StatusCode.OK
+        assert {call.code() for call in waiting} == {grpc.StatusCode.UNAUTHENTICATED}
+        more.set()
 
 
 def test_tritons_own_methods_are_not_here(service: AdminService) -> None:

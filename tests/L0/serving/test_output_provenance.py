@@ -15,6 +15,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from PIL import Image
 from test_serving_stages import SEAL, Server
+from test_stream_stage import Streams
 from typer.testing import CliRunner
 
 from serving.errors import LaunchError
@@ -94,6 +95,9 @@ def test_what_cannot_sign_stops_the_start(tmp_path: Path) -> None:
         with pytest.raises(LaunchError, match=words):
             Signer(good)
         (tmp_path / name).write_bytes(kept)
+    good.key.chmod(0o644)
+    with pytest.raises(LaunchError, match="provenance_key: others than its owner may read it"):
+        Signer(good)
     with pytest.raises(LaunchError, match="provenance_key: cannot be read"):
         Signer(ProvenanceConfig(good.certificate, tmp_path / "none"))
 
@@ -121,6 +125,26 @@ def test_the_decoder_marks_before_it_signs(tmp_path: Path) -> None:
     read = Watermark(b"0123456789abcdef").read(np.asarray(Image.open(io.BytesIO(image))), search=False)
     assert read is not None
     assert read.deployment == 5
+
+
+@pytest.mark.parametrize(("rows", "image_format"), [(1, "png"), (2, "jpeg"), (8, "webp")])
+def test_a_streams_pictures_are_signed_each_under_its_own_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, image_format: str
+) -> None:
+    """Also where they are decoded in parts, each of which begins anew for the decoder."""
+    monkeypatch.setattr("serving.decoding.ROW_PIXELS", rows * 32 * 32)
+    streams = Streams(tmp_path, Server(tmp_path))
+    finish = Finisher(signer=Signer(identity(tmp_path, None, Claim.SEED)))
+    streams.server.decoder = VaeDecoderStage(streams.server.vae, 8, SEAL, finish)
+    try:
+        images = streams.run(prompt="a secret", num_images=5, steps=2, output_format=image_format).images()
+    finally:
+        streams.server.loop.close()
+        streams.stage.close()
+    assert streams.server.vae.batches == [min(rows, 5 - start) for start in range(0, 5, rows)], "so many parts"
+    told = [said(image, image_format) for image in images]
+    assert [one[GENERATION]["seed"] for one in told] == [{"seed": 0, "image": index} for index in range(5)]
+    assert {one["c2pa.actions"]["actions"][0]["digitalSourceType"] for one in told} == {MADE_BY_AI}
 
 
 def test_raw_pixels_are_marked_and_have_no_room_for_more(tmp_path: Path) -> None:

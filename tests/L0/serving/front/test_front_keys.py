@@ -116,6 +116,22 @@ def test_a_malformed_file_is_refused_at_the_start(tmp_path: Path, content: str) 
         KeyFile(tmp_path / "none.json")
 
 
+def test_a_file_that_others_may_write_to_lets_nobody_in(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    write_keys(file, [key_of("shop", "x")])
+    counting = KeyFile(file)
+    write_keys(file, [key_of("shop", "x"), key_of("thief", "y")])
+    file.chmod(0o666)
+    assert counting.find("x")
+    assert not counting.find("y"), "the file's last good version counts"
+    for mode in (0o620, 0o602):
+        file.chmod(mode)
+        with pytest.raises(LaunchError, match="keys: others than its owner may write to it"):
+            KeyFile(file)
+    file.chmod(0o644)
+    assert KeyFile(file).find("y"), "hashes may be read"
+
+
 class Clock:
     now = 1000.0
 
@@ -148,14 +164,23 @@ def test_a_rate_is_kept_and_recovers() -> None:
 
 
 def test_calls_at_once_are_counted_for_each_client() -> None:
-    gate = Gate(Limits(calls_per_client=2))
-    gate.serving = True
-    shop, blog = key_of("shop", "x"), key_of("blog", "y")
-    with gate.call(shop), gate.call(shop):
-        with pytest.raises(Refused, match="2 of this client are under way"), gate.call(shop):
+    gate = Gate(Limits(calls=4, calls_per_client=2))
+    shop, blog, other = key_of("shop", "x"), key_of("blog", "y"), key_of("other", "z")
+    with gate.place(shop), gate.place(shop):
+        with pytest.raises(Refused, match="2 of this client are under way"), gate.place(shop):
             pass
-        with gate.call(blog):
-            assert gate.inside == 3
+        with gate.place(blog), gate.place(blog):
+            with pytest.raises(Refused, match="as many calls as the server takes.*; accepted: the same request later"):
+                gate.place(other).__enter__()
+    with gate.place(shop), gate.place(other):
+        pass
+
+
+def test_requests_under_way_are_counted() -> None:
+    gate = Gate(Limits())
+    gate.serving = True
+    with gate.call(key_of("shop", "x")), gate.call(key_of("blog", "y")):
+        assert gate.inside == 2
     assert gate.inside == 0
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_triton import request_of, run, served, text
+from fake_triton import SEAL, request_of, run, served, text
 from test_front_check import BAD
 from test_front_check import GOOD as FIELDS
 from tritonclient.grpc import service_pb2 as pb
 
+from serving.caller import TENSOR, Caller, caller_of
 from serving.front.config import Limits
 from serving.front.keys import Key, hashed, write_keys
 from serving.front.wire import SERVICE
@@ -89,6 +90,34 @@ def test_a_revoked_key_ends_a_stream_that_is_open(tmp_path: Path) -> None:
     run(work())
 
 
+def test_a_stream_has_the_rights_that_its_key_has_now(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    write_keys(keys, [Key(client="shop", tenant="acme", sha256=hashed("one"))])
+
+    async def work() -> None:
+        async with (
+            served(tmp_path, keys=str(keys)) as (_, triton, address),
+            grpc.aio.insecure_channel(address) as channel,
+        ):
+            stream = opened(channel, "one")
+            assert await answered(stream)
+            # the fake's answer ends with an error: the next request of the same stream comes after it
+            rights = {"tenant": "other", "concepts": ("hen",), "requests_per_minute": 1}
+            write_keys(keys, [Key(client="shop", sha256=hashed("one"), **rights)])  # type: ignore[arg-type]
+            assert await answered(stream)
+            callers = [sealed_caller(request) for request in triton.seen]
+            assert [(caller.tenant, caller.concepts) for caller in callers] == [("acme", ("*",)), ("other", ("hen",))]
+            assert "too many in the last minute" in (await refused(stream, GOOD))[1]
+
+    run(work())
+
+
+def sealed_caller(request: Any) -> Caller:
+    """Who the door says is asking."""
+    [place] = [i for i, tensor in enumerate(request.inputs) if tensor.name == TENSOR]
+    return caller_of({TENSOR: [request.raw_input_contents[place][4:]]}, SEAL)
+
+
 def test_a_rate_counts_requests_and_not_streams(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     write_keys(keys, [Key(client="shop", tenant="acme", sha256=hashed("one"), requests_per_minute=1)])
@@ -122,7 +151,7 @@ def test_silent_streams_of_one_client_leave_room_for_others(tmp_path: Path) -> N
             for stream in silent:
                 assert await answered(stream), "and silent from now on"
             third = opened(channel, "one")
-            with pytest.raises(grpc.aio.AioRpcError, match="2 streams of this client are open"):
+            with pytest.raises(grpc.aio.AioRpcError, match="2 of this client are under way"):
                 await asyncio.wait_for(third.read(), 60)
             assert await answered(opened(channel, "two"))
             silent[0].cancel()

@@ -36,6 +36,7 @@ class Files:
         issued = authority.issue_cert("localhost")
         Path(self.tls.certificate).write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(self.tls.key)
+        Path(self.tls.key).chmod(0o600)
         return authority
 
 
@@ -103,6 +104,19 @@ def test_a_rotated_certificate_counts_from_the_next_connection_and_a_torn_one_ne
             assert await status(address, credentials(renewed)) == "OK"
 
     run(work())
+
+
+@pytest.mark.parametrize(
+    ("mode", "may"), [(0o600, True), (0o400, True), (0o640, False), (0o604, False), (0o666, False)]
+)
+def test_a_key_that_others_may_read_stops_the_start(tmp_path: Path, mode: int, may: bool) -> None:
+    files = Files(tmp_path)
+    Path(files.tls.key).chmod(mode)
+    if may:
+        assert server_credentials(files.tls)
+    else:
+        with pytest.raises(LaunchError, match="^key: others than its owner may read it"):
+            server_credentials(files.tls)
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, name) for name in ("certificate", "key", "client_ca")])
