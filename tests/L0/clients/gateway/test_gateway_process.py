@@ -105,7 +105,11 @@ def test_https(server: FakeServer, tmp_path: Path) -> None:
         (["--tls-ca", "/no/such.pem"], 1, "root_certificates"),
         (["--https-cert", "/no/such.pem"], 2, "both"),
         (["--https-cert", "/no/such.pem", "--https-key", "/no/key.pem"], 1, "https_cert"),
-        (["--host", "203.0.113.1"], 1, "port"),
+        (["--host", "203.0.113.1", "--insecure"], 1, "port"),
+        (["--host", "203.0.113.1"], 2, "insecure"),
+        (["--host", "0.0.0.0"], 2, "insecure"),
+        (["--host", "::"], 2, "insecure"),
+        (["--host", "a.name.of.this.machine"], 2, "insecure"),
         (["--port", "many"], 2, "port"),
     ],
 )
