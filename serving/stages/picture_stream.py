@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from threading import Lock
@@ -17,6 +17,7 @@ from serving.config import ServingConfig
 from serving.decoding import rows_of_a_run
 from serving.fields import RawArray, RawFields
 from serving.outputs.checker import SafetyChecker
+from serving.outputs.config import Answer
 from serving.outputs.previews import PreviewGuard
 from serving.report import Notice, StageReport, Stopwatch, build_info
 from serving.request import GenerateRequest
@@ -58,6 +59,7 @@ class PictureStreamStage:
         loop: the stage `unet_loop`.
         decoder: the stage `vae_decoder`.
         guard: what may be seen of previews; None = all.
+        all_or_none: no picture is sent before each has passed the checker.
     """
 
     name = STREAMS
@@ -69,12 +71,15 @@ class PictureStreamStage:
         loop: CallStage,
         decoder: CallStage,
         guard: PreviewGuard | None = None,
+        *,
+        all_or_none: bool = False,
     ) -> None:
         self._seal = seal
         self._guard = guard or PreviewGuard()
         self._letters = letters
         self._loop = loop
         self._decoder = decoder
+        self._all_or_none = all_or_none
 
     def run(self, inputs: RawFields, client: Client) -> None:
         """Serve one request to its end.
@@ -93,7 +98,8 @@ class PictureStreamStage:
             LOOP_REPORT: made[LOOP_REPORT]
         }
         watch, warnings = Stopwatch(), list[Notice]()
-        for index, image in enumerate(self._images(request, made["latent"], reports, warnings)):
+        images: Iterable[bytes] = self._images(request, made["latent"], reports, warnings)
+        for index, image in enumerate(list(images) if self._all_or_none else images):
             if client.gone:
                 raise CallCancelled
             event = {"type": "image", "index": index, "images": request.num_images}
@@ -180,4 +186,6 @@ def open_picture_stream(config: ServingConfig, loop: CallStage, decoder: CallSta
     """The stage of the server of `config`, over the other stages."""
     checker = SafetyChecker(config.outputs.checker) if config.outputs.checker else None
     letters = Letterbox(config.progress_socket)
-    return PictureStreamStage(Seal(config.secret), letters, loop, decoder, PreviewGuard(checker))
+    refuses_all = config.outputs.checker is not None and config.outputs.checker.answer is Answer.ERROR
+    guard = PreviewGuard(checker)
+    return PictureStreamStage(Seal(config.secret), letters, loop, decoder, guard, all_or_none=refuses_all)

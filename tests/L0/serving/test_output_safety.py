@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,15 +19,15 @@ from test_serving_request import parse, text
 from test_serving_stages import SEAL, Server, info_of
 from test_stream_stage import Client, Streams
 
-from serving.config import VARIABLE
+from serving.config import VARIABLE, ServingConfig
 from serving.errors import LaunchError
 from serving.outputs.checker import SafetyChecker
-from serving.outputs.config import Answer, CheckerConfig
+from serving.outputs.config import Answer, CheckerConfig, OutputsConfig
 from serving.outputs.encoding import Pixels
 from serving.outputs.finish import Finisher
 from serving.outputs.previews import PreviewGuard
 from serving.outputs.verdict import Unchecked, UnsafePicture, Verdict, shown
-from serving.stages.picture_stream import PictureStreamStage
+from serving.stages.picture_stream import PictureStreamStage, open_picture_stream
 from serving.stages.vae_decoder import VaeDecoderStage
 
 HERE = str(Path(__file__).parent)
@@ -173,7 +174,9 @@ def streams(tmp_path: Path) -> Iterator[Streams]:
 def guard_streams(streams: Streams, checker: SafetyChecker, answer: Answer = Answer.BLANK) -> None:
     guarded(streams.server, checker, answer)
     letters = streams.stage._letters
-    streams.stage = PictureStreamStage(SEAL, letters, streams.loop, streams.decoder, PreviewGuard(checker))
+    streams.stage = PictureStreamStage(
+        SEAL, letters, streams.loop, streams.decoder, PreviewGuard(checker), all_or_none=answer is Answer.ERROR
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 8])
@@ -193,12 +196,31 @@ def test_a_stream_shows_what_the_unary_call_shows(
     assert [warning["message"][:9] for warning in warnings] == ["picture 1", "picture 3"]
 
 
-def test_a_streams_refusal_may_be_an_error(streams: Streams, checker: MakeChecker) -> None:
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_a_streams_refusal_may_be_an_error(
+    streams: Streams, checker: MakeChecker, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Then no picture is shown, also of those that were decoded before the one that is refused."""
+    monkeypatch.setattr("serving.decoding.ROW_PIXELS", rows * 32 * 32)
     guard_streams(streams, checker("by_prompt"), Answer.ERROR)
     client = Client()
     with pytest.raises(UnsafePicture, match="picture 4"):
         streams.run(client, prompt="refuse 4", num_images=5, steps=1)
     assert not client.images()
+    allowed = streams.run(prompt="a", num_images=5, steps=1)
+    assert len(allowed.images()) == 5
+
+
+@pytest.mark.parametrize("answer", list(Answer))
+def test_the_operator_decides_whether_a_stream_shows_all_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    monkeypatch.setattr("serving.stages.picture_stream.SafetyChecker", lambda _: None)
+    outputs = OutputsConfig(replace(config("by_prompt"), answer=answer))
+    server = ServingConfig(tmp_path, tmp_path, tmp_path / "store", secret="0" * 64, outputs=outputs)
+    stage = open_picture_stream(server, *[lambda tensors, wanted: {}] * 2)
+    stage.close()
+    assert stage._all_or_none == (answer is Answer.ERROR)
 
 
 def previews(client: Client) -> list[Pixels]:
