@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class OnnxCudaRunner:
         self._cuda_graphs = cuda_graphs
         self._buffers: OrderedDict[_Shapes, _Buffers] = OrderedDict()
         self._captured = 0
+        self._alone = Lock()
         self._kept: dict[str, Any] = {}
         self._kept_from: Feeds = {}
         self._version: Callable[[], int] = lambda: 0
@@ -78,6 +80,11 @@ class OnnxCudaRunner:
 
     def run(self, feeds: Feeds) -> Results:
         """See `Runner`."""
+        # the buffers of a captured graph are one set for each shape
+        with self._alone:
+            return self._run_alone(feeds)
+
+    def _run_alone(self, feeds: Feeds) -> Results:
         self._refresh()
         given = to_width({name: array for name, array in feeds.items() if name not in self._kept}, self.dtype)
         shapes = tuple((name, array.shape) for name, array in sorted(given.items()))

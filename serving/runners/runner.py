@@ -14,7 +14,9 @@ Real = type[np.float16] | type[np.float32]
 
 
 class Runner(Protocol):
-    """One graph, ready to run. Inputs and outputs are named and shaped as in the graph table of the architecture."""
+    """One graph, ready to run, from any thread. Inputs and outputs are named and shaped as in the graph table of the
+    architecture.
+    """
 
     def run(self, feeds: Feeds) -> Results:
         """Run the graph once; every output by name, real ones in float32."""

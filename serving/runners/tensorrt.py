@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,6 +66,7 @@ class TensorRTRunner:
         if (problem := self._record.stale(device.version, device.capability)) is not None:
             raise GraphError("graphs", f"the engine of {name!r} is stale: it {problem}", _EXPORT)
         self._engine = device.load(path.read_bytes())
+        self._alone = Lock()
         self._kept: dict[str, Any] = {}
         self._kept_from: Feeds = {}
         self._version: Callable[[], int] = lambda: 0
@@ -81,14 +83,20 @@ class TensorRTRunner:
         Raises:
             GraphError: no optimisation profile holds the shapes.
         """
-        if (version := self._version()) != self._held_version:
-            for name, array in to_width(self._kept_from, self.dtype).items():
-                self._engine.hold(array, into=self._kept[name])
-            self._held_version = version
         shapes = {name: array.shape for name, array in feeds.items()}
         profile = self._record.profile_for(shapes)
         if profile is None:
             raise GraphError("graphs", f"no profile of the engine {self._record.graph_name!r} holds {shapes}", _EXPORT)
-        given = {name: array for name, array in feeds.items() if name not in self._kept}
-        outputs = self._engine.run(profile, to_width(given, self.dtype), self._kept)
+        given = to_width({name: array for name, array in feeds.items() if name not in self._kept}, self.dtype)
+        # a context has one set of addresses
+        with self._alone:
+            self._refresh()
+            outputs = self._engine.run(profile, given, self._kept)
         return to_results(outputs.keys(), outputs.values())
+
+    def _refresh(self) -> None:
+        """Copy the kept inputs again, in place, if they changed on the host."""
+        if (version := self._version()) != self._held_version:
+            for name, array in to_width(self._kept_from, self.dtype).items():
+                self._engine.hold(array, into=self._kept[name])
+            self._held_version = version

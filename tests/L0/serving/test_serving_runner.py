@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from serving.runner import TARGETS, open_runner
 from serving.runners import onnx_cuda
 from serving.runners.onnx_cpu import OnnxCpuRunner
 from serving.runners.onnx_cuda import OnnxCudaRunner
-from serving.runners.runner import Feeds, KeepsInputs
+from serving.runners.runner import Feeds, KeepsInputs, Runner
 from serving.runners.tensorrt import TensorRTRunner
 from vico.concept import GraphSpec
 from vico.concept.engine import EngineRecord, write_engine_record
@@ -212,6 +214,57 @@ def test_a_shape_that_comes_back_is_captured_at_its_addresses() -> None:
     session: Any = runner._session
     assert session.graph_ids == ["-1", "1", "1", "-1"]
     assert len(set(session.input_addresses[:3])) == 1
+
+
+class _Once:
+    """Notes when a second thread comes in beside the first."""
+
+    def __init__(self) -> None:
+        self.inside, self.shared = 0, False
+
+    def __call__(self) -> None:
+        self.inside += 1
+        self.shared |= self.inside > 1
+        time.sleep(0.002)
+        self.inside -= 1
+
+
+def run_in_threads(runner: Runner) -> None:
+    """The loop and the worker beside it, which both run the reference encoder."""
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            result = runner.run({"x": np.full((1, 4), number, np.float32)})["y"]
+            np.testing.assert_array_equal(result, np.full((1, 4), number))
+
+    with ThreadPoolExecutor(3) as threads:
+        for done in [threads.submit(work, number) for number in range(3)]:
+            done.result()
+
+
+@pytest.mark.usefixtures("cuda")
+def test_cuda_runs_of_several_threads_keep_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    once, run = _Once(), _Session.run_with_iobinding
+
+    def patient(session: _Session, binding: Any, options: Any) -> None:
+        once()
+        run(session, binding, options)
+
+    monkeypatch.setattr(_Session, "run_with_iobinding", patient)
+    run_in_threads(OnnxCudaRunner(Path("g.onnx")))
+    assert not once.shared
+
+
+def test_tensorrt_runs_of_several_threads_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once, run = _Once(), _Engine.run
+
+    def patient(own: _Engine, profile: int, feeds: Feeds, kept: Mapping[str, Any]) -> Feeds:
+        once()
+        return run(own, profile, feeds, kept)
+
+    monkeypatch.setattr(_Engine, "run", patient)
+    run_in_threads(TensorRTRunner(engine(tmp_path), "denoiser", _Gpu()))
+    assert not once.shared
 
 
 @pytest.mark.usefixtures("cuda")
