@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import IO
 
 from serving.telemetry.config import LogFormat
@@ -63,5 +64,7 @@ class TritonLog:
             if text := line.strip():
                 logger.log(_LEVELS.get(line[0], logging.INFO), "%s", text)
             return
-        sys.stderr.write(line)
-        sys.stderr.flush()
+        # whoever cannot be told, as a full disk or a pipe without a reader, must not keep the server from writing
+        with suppress(OSError, ValueError):
+            sys.stderr.write(line)
+            sys.stderr.flush()

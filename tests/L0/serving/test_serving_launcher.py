@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -201,6 +202,25 @@ def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch, found: st
     monkeypatch.setattr("serving.installation.find_spec", lambda _: None)
     with pytest.raises(LaunchError, match=f"^{field}: "):
         find_installation()
+
+
+class Full:
+    """Standard error on a disk without room, or whose reader has gone."""
+
+    def write(self, line: str) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody would read the server's pipe, and every stage would stand still at its next line."""
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", Full())
+        log = TritonLog(io.StringIO("one\n" * 1000 + "error: the last\n"), verbose=True)
+        assert log.reason() == "error: the last"
+    assert not log._thread.is_alive()
 
 
 @pytest.mark.parametrize(("crashes", "tries"), [(0, 1), (2, 3), (3, 3)])
