@@ -17,8 +17,8 @@ Weights = npt.NDArray[np.floating[Any]]
 class SlotBank:
     """S slots of weights. The concept used longest ago leaves first; one in use is pinned and never leaves.
 
-    Every number in it is finite at all times, so that a row without a concept may name any slot: its weights are
-    multiplied by an image guidance of 0.
+    A row without a concept may name any slot: with an image guidance of 0 the graph passes its input on, whatever the
+    weights are.
 
     Args:
         sites: in decoder order.

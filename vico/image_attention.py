@@ -35,7 +35,8 @@ def image_attention(
     x [B, N, C], reference [B, M, C], mask [B, M] (1 or True = kept; an empty mask attends uniformly),
     weights: the tensors named in `vico.concept.BLOCK_TENSORS`, each with a leading batch dimension ([B, out, in] or
     [B, out]: every row its own concept) or without one (shared by all rows).
-    image_guidance [B] scales what the block adds: x + g · (block(x) − x); 0 gives exactly `x`. → [B, N, C].
+    image_guidance [B] scales what the block adds: x + g · (block(x) − x); 0 gives exactly `x`, whatever the weights:
+    a row without a concept names somebody else's. → [B, N, C].
     """
     after = x
     query = _layer_norm(after, weights, "norm1")
@@ -44,7 +45,9 @@ def image_attention(
     after = after + _feed_forward(_layer_norm(after, weights, "norm3"), weights)
     if image_guidance is None:
         return after
-    return x + rearrange(image_guidance, "b -> b 1 1") * (after - x)
+    scale = rearrange(image_guidance, "b -> b 1 1")
+    # 0 times what overflowed is no number
+    return torch.where(scale == 0, x, x + scale * (after - x))
 
 
 class ImageAttentionBlock(nn.Module):

@@ -178,6 +178,21 @@ def test_guidance_0_forgets_the_concept_bit_for_bit(
     np.testing.assert_array_equal(run_graph(denoiser, feed | kept)[0], run_graph(denoiser, other | kept)[0])
 
 
+def test_a_concept_that_overflows_spoils_its_own_rows_only(
+    denoiser: onnxruntime.InferenceSession, feed: Feed
+) -> None:
+    """A row without a concept names any slot: one bad package must not blacken everybody's pictures."""
+    plain = feed | {"slot": torch.tensor([0, 0, 1]), "image_guidance": torch.tensor([0.0, 1.0, 1.0])}
+    (before,) = run_graph(denoiser, plain)
+    bad = {name: value.clone() for name, value in plain.items()}
+    for name in bad:
+        if name.startswith("image_attention."):
+            bad[name][0] = 1e30
+    (after,) = run_graph(denoiser, bad)
+    assert not np.isfinite(after[1]).all()
+    np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
+
+
 def test_guidance_of_one_row_leaves_the_others_alone(denoiser: onnxruntime.InferenceSession, feed: Feed) -> None:
     (before,) = run_graph(denoiser, feed)
     (after,) = run_graph(denoiser, feed | {"image_guidance": feed["image_guidance"] * torch.tensor([0.0, 1.0, 1.0])})

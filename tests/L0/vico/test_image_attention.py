@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -99,6 +100,16 @@ def test_guidance_zero_is_exactly_the_input_and_one_the_block() -> None:
     assert torch.equal(scaled[0], x[0])
     torch.testing.assert_close(scaled[1], plain[1], rtol=0, atol=1e-12)
     torch.testing.assert_close(scaled[2], (x[2] + plain[2]) / 2, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("weight", [math.inf, math.nan, 1e300])
+def test_guidance_zero_is_the_input_whatever_the_weights_are(weight: float) -> None:
+    block, (x, reference, mask) = make_block(), make_inputs()
+    for parameter in block.parameters():
+        parameter.data.fill_(weight)
+    scaled = block(x, reference, mask, torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64))
+    assert torch.equal(scaled[[0, 2]], x[[0, 2]])
+    assert not torch.isfinite(scaled[1]).all()
 
 
 def test_names_and_shapes_are_those_of_the_package_and_of_diffusers() -> None:
