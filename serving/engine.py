@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+import numpy as np
+
 from serving.ahead import FeatureWorker
 from serving.bank import SlotBank
 from serving.batch import Assembler, parts, split_noise
@@ -14,6 +16,7 @@ from serving.entrance import Entrance, Running, most_rows
 from serving.lane import FloatArray, Lane, LaneSpec
 from serving.preparing import Load, Packages
 from serving.references import ReferenceFeatures
+from serving.refusals import beyond_numbers
 from serving.runner import Runner
 from serving.scheduling import DEFAULT_POLICY, NO_CLAIM, Batching, Claim, Policy, Room, SizeClass, Turn, next_turn
 from vico.concept import SiteSpec
@@ -81,6 +84,8 @@ class Engine:
         self._stepped: dict[SizeClass, float] = {}
         self._failed: list[Lane] = []
         self._steps = 0
+        self.runs = 0
+        """Of the denoiser so far; a step takes one or several."""
 
     @property
     def max_lanes(self) -> int:
@@ -96,6 +101,11 @@ class Engine:
     def running(self) -> list[Lane]:
         """The lanes under way."""
         return [lane for lanes in self._running.values() for lane in lanes]
+
+    @property
+    def waiting(self) -> int:
+        """Lanes that have not joined yet."""
+        return len(self._entrance)
 
     def peers(self, size_class: SizeClass) -> Sequence[Lane]:
         """The lanes under way in one size class."""
@@ -162,6 +172,7 @@ class Engine:
                 # not before the inputs are complete: numpy lets other threads in where it copies
                 self._assembler.expect(part if len(part) == len(batch) else [], self._meanwhile)
             predicted += split_noise(part, self._denoiser.run(feeds)["noise"])
+            self.runs += 1
         return predicted
 
     def advance(self, batch: Sequence[Lane], noise: Sequence[FloatArray]) -> list[Lane]:
@@ -170,6 +181,8 @@ class Engine:
             lane.state = advance(lane.spec.plan, lane.state, predicted)
         ended = [lane for lane in batch if lane.done]
         for lane in ended:
+            if not np.isfinite(lane.state.latent).all():
+                lane.error = beyond_numbers(lane.spec.concept is not None)
             self._leave(lane)
         ended, self._failed = ended + self._failed, []
         return ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from serving.errors import DeadlineExceeded, Overloaded
+from serving.errors import ConceptRefused, DeadlineExceeded, Overloaded, ServingError
 from serving.scheduling.admission import Refusal
 
 
@@ -25,3 +25,11 @@ def unreachable(left: float) -> DeadlineExceeded:
     """The end of a request that was let in and cannot be done in the `left` seconds any more."""
     problem = f"{max(left, 0.0):.2f} s are left, which the rest of the steps would exceed"
     return DeadlineExceeded("timeout", problem, "a longer one")
+
+
+def beyond_numbers(of_concept: bool) -> ServingError:
+    """The end of a picture whose latent is not finite: decoded, it would be black and pass for one."""
+    if of_concept:
+        problem = "its numbers grew beyond all bounds in this picture"
+        return ConceptRefused("concept", problem, "another version of it, or a smaller image_guidance")
+    return ServingError("request", "its numbers grew beyond all bounds", "another seed, sampler or guidance_scale")

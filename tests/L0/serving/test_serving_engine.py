@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from serving.bank import SlotBank
 from serving.engine import Engine, EngineOptions
-from serving.errors import ConceptNotFound
+from serving.errors import ConceptNotFound, ConceptRefused, ServingError
 from serving.lane import Lane, LaneSpec
 from serving.references import ReferenceFeatures
+from serving.runner import Feeds, Results
 from serving.scheduling import Claim
 from tests.helpers.concepts import SITES
 from vico.concept import ConceptPackage
@@ -204,6 +206,26 @@ def test_a_concept_that_cannot_be_loaded_fails_its_own_lane_only(concepts: Conce
     assert good.done
 
 
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_package_that_could_not_be_read_is_tried_again_for_the_next_lane(concepts: Concepts, threads: bool) -> None:
+    failures = [OSError("for a moment")]
+
+    def load(digest: str) -> ConceptPackage:
+        if failures:
+            raise failures.pop()
+        return concepts.load(digest)
+
+    engine = make_engine(load, threads=threads)
+    first = [engine.submit(make_spec(digest=concepts.digests[0], seed=seed)) for seed in range(2)]
+    finish(engine)
+    assert all(isinstance(lane.error, OSError) for lane in first), "asked for together, they fail together"
+    second = engine.submit(make_spec(digest=concepts.digests[0]))
+    finish(engine)
+    assert second.error is None
+    assert second.done
+    engine.close()
+
+
 def test_cancelling_frees_the_slot_and_disturbs_nobody(concepts: Concepts) -> None:
     engine = make_engine(concepts.load, slots=1, max_lanes=2)
     running = engine.submit(make_spec(digest=concepts.digests[0], steps=5))
@@ -226,6 +248,29 @@ def test_after_a_broken_step_the_lanes_can_be_taken_out(concepts: Concepts) -> N
     engine.cancel(lane)
     engine.check_integrity()
     assert engine.idle
+
+
+class Overflowing(FakeDenoiser):
+    """Rows whose context is large become infinite."""
+
+    def run(self, feeds: Feeds) -> Results:
+        noise = super().run(feeds)["noise"]
+        noise[feeds["context"].mean(axis=(1, 2)) > 100] = np.inf
+        return {"noise": noise}
+
+
+@pytest.mark.parametrize("concept", [True, False])
+def test_a_picture_that_is_no_numbers_is_an_error_and_not_a_black_picture(concepts: Concepts, concept: bool) -> None:
+    engine = make_engine(concepts.load, denoiser=Overflowing())
+    digest = concepts.digests[0] if concept else ""
+    spec = make_spec(digest=digest)
+    bad = engine.submit(replace(spec, context=spec.context + np.float32(1000)))
+    good = engine.submit(make_spec(seed=1, digest=digest))
+    assert {id(lane) for lane in finish(engine)} == {id(bad), id(good)}
+    assert good.error is None
+    assert isinstance(bad.error, ConceptRefused if concept else ServingError)
+    assert "grew beyond all bounds" in str(bad.error)
+    engine.check_integrity()
 
 
 def test_an_idle_engine_steps_without_harm() -> None:
