@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from serving.accounts import Accounts, Step
+from serving.accounts import Accounts, Step, shape_of
 from serving.ahead import needed_items
 from serving.deadline import Deadline
 from serving.engine import Engine
@@ -19,6 +19,12 @@ from serving.scheduling.admission import HOPE, Admission, Booking, Bounds, Refus
 from serving.streaming.progress import Progress, Watch
 from serving.ticket import Ticket
 from serving.use import Ending, LoopUse, Observer, Tally
+
+_LONGEST_STEP = 900.0
+"""Seconds that a step may take of which nothing is known: the first ones of a large picture on a processor."""
+_SHORTEST_PATIENCE = 30.0
+_OVERDUE = 8.0
+"""Forecasts of it that a step may take, on a machine that has become busy."""
 
 Prediction = FloatArray | Exception
 """A lane's guided noise [4, h, w], or why there is none."""
@@ -200,6 +206,11 @@ class Conductor:
                 ticket.future.set_result(ticket.outcome(self._clock()))
             else:
                 ticket.future.set_exception(error)
+
+    def overdue_at(self, step: Step) -> float:
+        """When a step that began has taken so long, by what steps cost so far, that it may never end."""
+        seconds = self.cost.step_seconds(shape_of(step.asked))
+        return step.began + (_LONGEST_STEP if seconds is None else max(_SHORTEST_PATIENCE, _OVERDUE * seconds))
 
     def wake_at(self) -> float:
         """When the next deadline passes, seconds on the clock; infinite if none does."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Condition, Thread
 
+from serving.accounts import Step
 from serving.conductor import NOBODY, Asker, Conductor
 from serving.deadline import Deadline
 from serving.engine import Engine
@@ -46,6 +47,7 @@ class EngineLoop:
         self._wake = Condition()
         self._woken = False
         self._closing = self._abandoned = False
+        self._under_way: Step | None = None
         engine.wake_with(self._notify)
         engine.work_with(self._catch_up)
         self._thread = Thread(target=self._run, name="engine-loop", daemon=True)
@@ -65,8 +67,14 @@ class EngineLoop:
     def occupancy(self) -> tuple[int, int]:
         """Pictures in the running batch, and those that wait for it; from any thread."""
         with self._wake:
-            running = len(self.engine.running)
-            return running, self._conductor.admission.pictures - running
+            return len(self.engine.running), self.engine.waiting
+
+    @property
+    def in_a_step(self) -> bool:
+        """Whether a step is under way that is not long overdue; from any thread."""
+        with self._wake:
+            step = self._under_way
+            return step is not None and time.monotonic() < self._conductor.overdue_at(step)
 
     @property
     def use(self) -> LoopUse:
@@ -146,7 +154,7 @@ class EngineLoop:
             self._woken = False
             if self._abandoned:
                 self._conductor.end_all(_closing())
-            step = self._conductor.begin_step()
+            step = self._under_way = self._conductor.begin_step()
         if step is None:
             self._conductor.deliver()
             self._await_change()
@@ -155,6 +163,7 @@ class EngineLoop:
         predictions = self._conductor.predict(step.lanes)
         beside = self.engine.references.progress - computed
         with self._wake:
+            self._under_way = None
             self._conductor.finish_step(step, predictions, beside)
         self._conductor.deliver()
 
@@ -172,6 +181,7 @@ class EngineLoop:
     def _drop_all(self) -> None:
         """After a fault in the engine itself, which leaves no lane to be trusted."""
         with self._wake:
+            self._under_way = None
             self.engine.clear()
             self._conductor.end_all(RuntimeError("the engine broke"))
         self._conductor.deliver()

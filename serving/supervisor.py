@@ -175,6 +175,11 @@ class Supervisor:
         if verdict is Verdict.WAITING:
             return
         self._next_canary = time.monotonic() + self._patience.canary_every_seconds
+        # the canary knows nothing of the door, which may hang without standing still
+        if not self.front.answers():
+            self._replace_front("does not answer")
+            if self._serving:
+                self._admit_or_restart()
         self._metrics.canary(verdict is Verdict.WELL)
         if verdict is Verdict.WELL:
             if not self._serving:
@@ -193,8 +198,18 @@ class Supervisor:
         self._canary.cancel_all()
         # one that stands still keeps the port
         self.front.kill()
-        self.front = FrontProcess(self.front.config)
+        self.front = self._new_front(self.front.config)
         self._door = Watch({FRONT: self.front.pid})
+
+    def _new_front(self, config: FrontConfig) -> FrontProcess:
+        """Again and again, as a server is: what the old door lived with, a torn file of keys, keeps a new one out."""
+        for attempt in range(1, self._patience.restarts):
+            try:
+                return FrontProcess(config)
+            except LaunchError as error:
+                logger.error("%s", error)
+            time.sleep(self._patience.backoff(attempt))
+        return FrontProcess(config)
 
     def _admit_or_restart(self) -> None:
         if not self._admit():

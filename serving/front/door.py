@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -42,6 +43,8 @@ _TRACE_FORMS = {
     "traceparent": re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
     "tracestate": re.compile(r"[a-z0-9_@/*=,;:.+-]{1,512}", re.IGNORECASE),
 }
+_SEND_SECONDS = 10.0
+"""For the last answers to arrive."""
 _YES = b"\x08\x01"
 """`{bool = 1}`: live, ready."""
 
@@ -115,12 +118,15 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse what comes, wait for what is under way, drop what the grace does not suffice for; then stop."""
-        self.gate.closing, self.health.serving = True, False
+        end = asyncio.get_running_loop().time() + grace_seconds
+        self.gate.closing, self.health.closing = True, True
         if not await self.gate.emptied(grace_seconds):
             logger.warning("%d calls under way are dropped: the grace has passed", self.gate.inside)
             self.upstream.drop()
             await self.gate.emptied(2.0)
-        await self._server.stop(1.0)
+        # answers may still be on their way to slow clients; a stream without a request ends with it
+        left = end - asyncio.get_running_loop().time()
+        await self._server.stop(min(max(left, 1.0), _SEND_SECONDS))
         await self.upstream.close()
 
     def service(self, handler_call_details: Any) -> Any:

@@ -34,7 +34,7 @@ class Health:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._asking: Counter[str] = Counter()
-        self.serving = False
+        self.serving = self.closing = False
 
     async def check(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
         """`Check`."""
@@ -47,12 +47,12 @@ class Health:
             raise AssertionError("abort raises") from None
 
     async def watch(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        """`Watch`: the state now, and again whenever it changes."""
+        """`Watch`: the state now, and again whenever it changes; to the end of the server."""
         try:
             with self._place(context.peer()):
                 await only(messages, min(_MESSAGE_SECONDS, self._limits.message_seconds))
                 told = b""
-                while True:
+                while not (self.closing and told == NOT_SERVING):
                     if (now := self._now()) != told:
                         yield now
                         told = now
@@ -74,4 +74,4 @@ class Health:
             self._asking += Counter()
 
     def _now(self) -> bytes:
-        return SERVING if self.serving else NOT_SERVING
+        return SERVING if self.serving and not self.closing else NOT_SERVING

@@ -130,7 +130,7 @@ class UnetLoopStage:
         return Watch(request.progress_every, lambda progress: post.put(request.call, progress))
 
     def _control(self, inputs: RawFields) -> Pending:
-        """Do what the text asks, and tell how far the loop is: `{"steps": n, "pictures": n}` in the report's place."""
+        """Do what the text asks, and tell how far the loop is: steps, runs, pictures, whether in a step."""
         note_routine()
         asked = json.loads(self._seal.of(CONTROL).open(inputs[CONTROL][0]))
         if asked.get("all"):
@@ -139,7 +139,9 @@ class UnetLoopStage:
             self._calls.cancel(asked["cancel"])
         elif "wanted" in asked:
             self._calls.require_wanted(asked["wanted"])
-        told = text_tensor(json.dumps({"steps": self._loop.steps, "pictures": self._loop.pictures}))
+        loop = self._loop
+        far = {"steps": loop.steps, "runs": loop.engine.runs, "pictures": loop.pictures, "in_a_step": loop.in_a_step}
+        told = text_tensor(json.dumps(far))
         done: Future[None] = Future()
         done.set_result(None)
         return Pending(done, lambda: {"unet_loop_report": told})

@@ -1,4 +1,4 @@
-"""What is owed of steps: made in order, all but the newest where that is asked, and by a fault in one no other is lost."""
+"""What is owed of steps: made in order, all but the newest where that is asked; a fault in one loses no other."""
 
 from __future__ import annotations
 

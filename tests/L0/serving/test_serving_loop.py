@@ -244,6 +244,32 @@ def test_requests_share_steps_and_say_so(loops: Callable[..., EngineLoop]) -> No
     assert loop.steps == 5
 
 
+def test_a_step_is_under_way_until_it_is_long_overdue(
+    loops: Callable[..., EngineLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    loop = loops(denoiser=gate)
+    assert not loop.in_a_step
+    asked = loop.submit([make_spec(steps=3)], NO_DEADLINE)
+    assert gate.reached.wait(WAIT)
+    assert loop.in_a_step, "of which nothing is known yet"
+    with monkeypatch.context() as patched:
+        patched.setattr("serving.conductor._LONGEST_STEP", 0.0)
+        assert not loop.in_a_step
+    gate.open.set()
+    asked.result(WAIT)
+    gate.reached.clear()
+    gate.open.clear()
+    asked = loop.submit([make_spec(steps=1)], NO_DEADLINE)
+    assert gate.reached.wait(WAIT)
+    assert loop.in_a_step, "a busy machine may take some times as long"
+    for name in ("_SHORTEST_PATIENCE", "_OVERDUE"):
+        monkeypatch.setattr(f"serving.conductor.{name}", 0.0)
+    assert not loop.in_a_step
+    gate.open.set()
+    asked.result(WAIT)
+
+
 def test_a_deadline_frees_the_lanes_before_the_next_step(loops: Callable[..., EngineLoop]) -> None:
     patience = Patience()
     denoiser = Scripted((2, lambda: patience.over.append(True)))

@@ -26,6 +26,14 @@ class World:
     dies_with_start: bool = False
     unreachable: int = 0
     """How often a door finds no way to the server."""
+    door_hangs: bool = False
+    """It neither ends nor stands still, and answers nothing."""
+    unfit: int = 0
+    """How often a new door refuses its files."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    """Of the next canaries; WELL then."""
+    told: list[str] = field(default_factory=list)
+    """What doors were told."""
 
     def door_dies(self) -> None:
         self.fronts[-1].dead = True
@@ -35,8 +43,15 @@ class FakeFront:
     pid = 2
 
     def __init__(self, world: World) -> None:
+        if world.fronts and world.unfit:
+            world.unfit -= 1
+            raise LaunchError("keys", "malformed", "a file made by `vico keys add`")
         self.world, self.dead, self.config = world, False, world
         world.fronts.append(self)
+
+    def answers(self) -> bool:
+        hangs, self.world.door_hangs = self.world.door_hangs, False
+        return not hangs
 
     def ended(self) -> bool:
         return self.dead
@@ -45,9 +60,11 @@ class FakeFront:
         if self.world.unreachable:
             self.world.unreachable -= 1
             return False
+        self.world.told.append("serve")
         return not self.dead
 
-    def refuse(self, drop: bool, drop_streams: bool = False) -> None: ...
+    def refuse(self, drop: bool, drop_streams: bool = False) -> None:
+        self.world.told.append("refuse")
 
     def drain(self, grace_seconds: float) -> None: ...
 
@@ -56,6 +73,8 @@ class FakeFront:
 
 
 class FakeCanary:
+    world: World
+
     def __init__(self, *_: Any) -> None: ...
 
     def close(self) -> None: ...
@@ -63,7 +82,7 @@ class FakeCanary:
     def cancel_all(self) -> None: ...
 
     def look(self) -> Verdict:
-        return Verdict.WELL
+        return self.world.verdicts.pop(0) if self.world.verdicts else Verdict.WELL
 
     def passes(self, seconds: float) -> bool:
         return True
@@ -113,7 +132,7 @@ class FakeWatch:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    FakeWatch.world = world
+    FakeWatch.world = FakeCanary.world = world
     for name, fake in {
         "FrontProcess": FakeFront, "Canary": FakeCanary, "Watch": FakeWatch,
         "stage_processes": lambda pid: {}, "kill": lambda pid: None,
@@ -160,6 +179,46 @@ def test_a_door_that_finds_no_way_to_the_server_has_it_started_again(world: Worl
     world.broken, world.unreachable = {"picture_stream": "ended"}, 1
     supervisor.look()
     assert (world.starts, len(world.fronts)) == (2, 1)
+
+
+def test_a_door_that_hangs_is_replaced(world: World) -> None:
+    supervisor = supervise(world, canary_every_seconds=0.0)
+    world.door_hangs = True
+    supervisor.look()
+    first, second = world.fronts
+    assert first.dead
+    assert supervisor.front is second  # type: ignore[comparison-overlap]
+    assert world.told == ["serve", "serve"]
+    assert world.starts == 1, "the server goes on"
+
+
+def test_a_new_door_is_tried_again_until_its_files_are_fit(world: World) -> None:
+    supervisor = supervise(world, restarts=4)
+    world.door_stands_still, world.unfit = True, 3
+    supervisor.look()
+    assert len(world.fronts) == 2
+    assert world.starts == 1, "the server goes on"
+    world.door_stands_still, world.unfit = True, 4
+    with pytest.raises(LaunchError, match="keys: malformed"):
+        supervisor.look()
+
+
+def test_readiness_is_what_the_canary_says(world: World) -> None:
+    supervisor = supervise(world, canary_every_seconds=0.0)
+    world.verdicts = [Verdict.WELL, Verdict.WAITING, Verdict.ILL, Verdict.WAITING, Verdict.WELL]
+    for _ in range(5):
+        supervisor.look()
+    assert world.told == ["serve", "refuse", "serve"]
+    assert world.starts == 1
+
+
+def test_a_server_that_is_ill_twice_is_started_again(world: World) -> None:
+    supervisor = supervise(world, canary_every_seconds=0.0)
+    world.verdicts = [Verdict.ILL, Verdict.ILL]
+    for _ in range(2):
+        supervisor.look()
+    assert world.told[-1] == "serve"
+    assert world.starts == 2
 
 
 def test_it_gives_up_only_when_no_start_helps(world: World) -> None:

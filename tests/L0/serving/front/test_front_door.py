@@ -131,6 +131,20 @@ def test_health_is_watched(tmp_path: Path) -> None:
     run(work())
 
 
+def test_who_watches_the_health_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with served(tmp_path) as (door, _, address), grpc.aio.insecure_channel(address) as channel:
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+            assert await watch.read() == b"\x08\x01"
+            draining = asyncio.create_task(door.drain(60.0))
+            assert await watch.read() == b"\x08\x02"
+            assert await watch.read() is grpc.aio.EOF
+            assert await watch.code() is grpc.StatusCode.OK, "it ends by itself"
+            await draining
+
+    run(work())
+
+
 WORDS = [
     (grpc.StatusCode.NOT_FOUND, "in ensemble 'vico', concept: no concept 'x'; accepted: y", "NOT_FOUND",
      "concept: no concept 'x'; accepted: y"),

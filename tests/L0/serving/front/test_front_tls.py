@@ -115,7 +115,7 @@ def test_a_key_that_others_may_read_stops_the_start(tmp_path: Path, mode: int, m
     if may:
         assert server_credentials(files.tls)
     else:
-        with pytest.raises(LaunchError, match="^key: others than its owner may read it"):
+        with pytest.raises(LaunchError, match=r"^key: others than its owner may read it"):
             server_credentials(files.tls)
 
 
