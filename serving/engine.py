@@ -14,7 +14,7 @@ from serving.bank import SlotBank
 from serving.batch import Assembler, parts, split_noise
 from serving.entrance import Entrance, Running, most_rows
 from serving.lane import FloatArray, Lane, LaneSpec
-from serving.preparing import Load, Packages
+from serving.preparing import Load, Mark, Packages
 from serving.references import ReferenceFeatures
 from serving.refusals import beyond_numbers
 from serving.runner import Runner
@@ -53,6 +53,7 @@ class Engine:
         executor: where packages are read; None = between steps.
         ahead: computes reference features before they are needed; None = they are computed when they are missing.
         beside: where work is done while a step runs; one thread; None = it is done between steps.
+        mark: told now and then, where packages are read, which of them waiting lanes will need.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Engine:
         executor: Executor | None = None,
         ahead: FeatureWorker | None = None,
         beside: Executor | None = None,
+        mark: Mark = lambda _: None,
     ) -> None:
         self._denoiser = denoiser
         self.references = references
@@ -79,7 +81,7 @@ class Engine:
         self.policy = options.policy
         self.room = Room(max_lanes, options.max_rows or 2 * max_lanes, options.batching)
         self._ahead = ahead
-        self._entrance = Entrance(bank, Packages(load, executor), ahead, self.room, options.policy)
+        self._entrance = Entrance(bank, Packages(load, executor, mark=mark), ahead, self.room, options.policy)
         self._running: Running = {}
         self._stepped: dict[SizeClass, float] = {}
         self._failed: list[Lane] = []

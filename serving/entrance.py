@@ -11,6 +11,10 @@ from serving.lane import Lane
 from serving.preparing import Packages
 from serving.scheduling import Policy, Room, SizeClass, WaitingQueue
 
+MARK_SECONDS = 60.0
+"""Between two marks of the packages that waiting lanes will read: a store keeps what was marked for much longer, see
+`serving.concepts.store`."""
+
 Running = dict[SizeClass, list[Lane]]
 """The lanes under way; no size class without any."""
 
@@ -55,6 +59,9 @@ class Entrance:
         self._policy = policy
         self._waiting: WaitingQueue[Lane] = WaitingQueue(policy)
         self._changed = False
+        self._told: Sequence[str] = ()
+        """Packages that could not be read, as `unread` said last."""
+        self._mark_at = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -83,9 +90,14 @@ class Entrance:
 
     def prepare(self, running: Sequence[Lane], step: int, now: float) -> None:
         """Have read and computed what the lanes that join next will need, and no more than fits into a batch."""
+        if now >= self._mark_at:
+            self._mark_waiting(now)
         if not self._changed:
             return
         self._changed = False
+        # their lanes have failed: who comes now has it tried again
+        self.packages.forget(self._told)
+        self._told = ()
         free = len(running) < self._room.lanes
         soonest = step if free else step + min(len(lane.remaining_timesteps) for lane in running)
         nearest = [lane for lane in self._waiting.order(now)[: self._room.lanes] if lane.spec.concept is not None]
@@ -97,8 +109,9 @@ class Entrance:
                     self._ahead.begin(lane, soonest, self._policy.due(lane.claim))
 
     def unread(self) -> list[tuple[Lane, Exception]]:
-        """The lanes whose package could not be read, and why."""
+        """The lanes whose package could not be read, and why; for lanes that come later it is read anew."""
         errors = self.packages.errors()
+        self._told = tuple(errors)
         lanes = [(lane, lane.spec.concept) for lane in self._waiting] if errors else []
         return [(lane, errors[concept.digest]) for lane, concept in lanes if concept and concept.digest in errors]
 
@@ -130,6 +143,13 @@ class Entrance:
         self._waiting.check_integrity()
         if len(self.packages) > self._room.lanes:
             raise AssertionError("more packages are held than lanes can join")
+
+    def _mark_waiting(self, now: float) -> None:
+        """A lane may wait for longer than a store keeps what nobody asks for."""
+        self._mark_at = now + MARK_SECONDS
+        digests = {lane.spec.concept.digest for lane in self._waiting if lane.spec.concept is not None}
+        if digests:
+            self.packages.mark(digests)
 
     def _may_join(self, lane: Lane, doors: _Doors) -> bool:
         return doors.open_to(lane, self._kind(lane), self._bank) and self._ready(lane)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 
 from vico.concept import ConceptPackage
 
 Load = Callable[[str], ConceptPackage]
+Mark = Callable[[Collection[str]], object]
+"""Tells whoever keeps packages which of them, by digest, will still be read."""
 
 
 class Packages:
@@ -19,12 +21,20 @@ class Packages:
         load: a package by digest; from any thread.
         executor: where it is called; None = here and now.
         wake: called from another thread when one was read, or could not be.
+        mark: called where packages are read.
     """
 
-    def __init__(self, load: Load, executor: Executor | None = None, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        load: Load,
+        executor: Executor | None = None,
+        wake: Callable[[], None] = lambda: None,
+        mark: Mark = lambda _: None,
+    ) -> None:
         self._load = load
         self._executor = executor
         self.wake = wake
+        self._mark = mark
         self._futures: dict[str, Future[ConceptPackage]] = {}
 
     def want(self, digests: Sequence[str]) -> None:
@@ -35,6 +45,13 @@ class Packages:
             if digest not in self._futures:
                 self._futures[digest] = self._begin(digest)
 
+    def mark(self, digests: Collection[str]) -> None:
+        """Have these stay where they are kept: they will be read, if not yet."""
+        if self._executor is None:
+            self._mark(digests)
+        else:
+            self._executor.submit(self._mark, digests)
+
     def read(self, digest: str) -> bool:
         """Whether the package was read; not if it could not be."""
         future = self._futures.get(digest)
@@ -44,6 +61,11 @@ class Packages:
         """Why packages could not be read, by digest."""
         done = ((digest, future.exception()) for digest, future in self._futures.items() if future.done())
         return {digest: error for digest, error in done if isinstance(error, Exception)}
+
+    def forget(self, digests: Collection[str]) -> None:
+        """Let go of these: whoever wants one has it read anew."""
+        for digest in digests:
+            self._futures.pop(digest, None)
 
     def get(self, digest: str) -> ConceptPackage:
         """A package that was read."""

@@ -13,7 +13,7 @@ from serving.admin.commands import Body, run
 from serving.admin.concepts import ConceptAdmin
 from serving.admin.secret import bearer
 from serving.admin.service import SERVICE
-from serving.errors import ConceptNotFound, ConceptRefused, InvalidField, RegistryUnreachable
+from serving.errors import ConceptNotFound, ConceptRefused, InvalidField, Overloaded, RegistryUnreachable
 from vico.errors import VicoError
 
 TIMEOUT_SECONDS = 120.0
@@ -23,6 +23,7 @@ _ERRORS: Mapping[grpc.StatusCode, type[VicoError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidField,
     grpc.StatusCode.NOT_FOUND: ConceptNotFound,
     grpc.StatusCode.FAILED_PRECONDITION: ConceptRefused,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.UNAVAILABLE: RegistryUnreachable,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from serving.concepts.source import (
     package_name,
     version_name,
 )
-from serving.errors import ConceptNotFound
+from serving.errors import ConceptNotFound, Overloaded
 from vico.concept import Manifest, parse_manifest, read_package
 
 ACCEPTED = "a concept in the registry, or one of its versions"
@@ -60,7 +61,7 @@ class Versions:
             return kept
         current = self._head(package_name(concept_id))
         if current is None:
-            raise ConceptNotFound("concept", f"no concept {concept_id!r}", ACCEPTED)
+            raise _absent(concept_id)
         if digest not in ("", current.digest):
             raise ConceptNotFound("concept", f"{concept_id!r} has no such version", ACCEPTED)
         return current
@@ -75,23 +76,19 @@ class Versions:
         Raises:
             ConceptNotFound: the file is another version by now.
             ConceptError: it is damaged.
+            Overloaded: there is no room; nothing of it is left in the registry.
         """
         name = version_name(concept_id, digest)
         if self._source.find(name) is not None:
             return
-        with tempfile.TemporaryDirectory(prefix="vico-admin-") as folder:
-            file, signature = Path(folder, "package"), Path(folder, "signature")
-            stamp = self._source.find(package_name(concept_id))
-            if stamp is None:
-                raise ConceptNotFound("concept", f"no concept {concept_id!r}", ACCEPTED)
-            self._source.fetch(package_name(concept_id), stamp, file)
-            if read_package(file).digest != digest:
-                raise ConceptNotFound("concept", f"{concept_id!r} has no such version", ACCEPTED)
-            if self.signed(concept_id):
-                signature.write_bytes(self._source.read(package_name(concept_id) + SIGNATURE_SUFFIX))
-                self._source.put(name + SIGNATURE_SUFFIX, signature)
-            # last: a version that is there has its signature
-            self._source.put(name, file)
+        with ExitStack() as stack:
+            try:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vico-admin-")))
+                files = self._fetched(concept_id, digest, folder)
+            except (OSError, Overloaded):
+                accepted = "a folder TMPDIR with room that may be written to"
+                raise Overloaded("registry", "no room for a temporary copy", accepted) from None
+            self._put(name, *files)
         self._source.poll()
 
     def drop(self, versions: Collection[str]) -> None:
@@ -103,6 +100,34 @@ class Versions:
     def delete(self, concept_id: str) -> None:
         """Delete a concept's file."""
         self._delete(package_name(concept_id))
+
+    def _fetched(self, concept_id: str, digest: str, folder: Path) -> tuple[Path, Path | None]:
+        """Verified copies in `folder`: of the concept's file, and of its signature if there is one."""
+        name, package, signature = package_name(concept_id), folder / "package", folder / "signature"
+        stamp = self._source.find(name)
+        if stamp is None:
+            raise _absent(concept_id)
+        try:
+            self._source.fetch(name, stamp, package)
+            if read_package(package).digest != digest:
+                raise ConceptNotFound("concept", f"{concept_id!r} has no such version", ACCEPTED)
+            if not self.signed(concept_id):
+                return package, None
+            signature.write_bytes(self._source.read(name + SIGNATURE_SUFFIX))
+        except FileNotFoundError:
+            raise _absent(concept_id) from None
+        return package, signature
+
+    def _put(self, name: str, package: Path, signature: Path | None) -> None:
+        """Both or nothing; the signature first: a version that is there has its signature."""
+        try:
+            if signature is not None:
+                self._source.put(name + SIGNATURE_SUFFIX, signature)
+            self._source.put(name, package)
+        except Overloaded:
+            if self._source.find(name) is None:
+                self._source.delete(name + SIGNATURE_SUFFIX)
+            raise
 
     def _delete(self, name: str) -> None:
         self._source.delete(name)
@@ -117,3 +142,7 @@ class Versions:
             manifest, digest = parse_manifest(self._source.read(name, MAX_DOCUMENT_BYTES))
             known = self._heads[name] = (stamp, Head(manifest, digest, stamp.size_bytes))
         return known[1]
+
+
+def _absent(concept_id: str) -> ConceptNotFound:
+    return ConceptNotFound("concept", f"no concept {concept_id!r}", ACCEPTED)

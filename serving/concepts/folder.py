@@ -20,6 +20,7 @@ from serving.concepts.source import (
     require_size,
     storage_error,
     unreachable,
+    write_error,
 )
 from vico.errors import ConceptError
 
@@ -122,7 +123,7 @@ class FolderSource:
         except FileExistsError:
             raise
         except OSError as error:
-            raise storage_error(error) from None
+            raise write_error(error) from None
         finally:
             partial.unlink(missing_ok=True)
 

@@ -80,10 +80,19 @@ class Source(Protocol):
         """The first `max_bytes` of a file. Raises FileNotFoundError: there is no such file."""
 
     def create(self, name: str, content: bytes) -> None:
-        """Write a small file, whole or not at all. Raises FileExistsError: there is one of that name already."""
+        """Write a small file, whole or not at all.
+
+        Raises:
+            FileExistsError: there is one of that name already.
+            Overloaded: the registry's disk is full.
+        """
 
     def put(self, name: str, file: Path) -> None:
-        """Write a copy of the local `file`, whole or not at all, in place of what was there."""
+        """Write a copy of the local `file`, whole or not at all, in place of what was there.
+
+        Raises:
+            Overloaded: the registry's disk is full.
+        """
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens if there is none."""
@@ -108,6 +117,13 @@ def require_size(size_bytes: int) -> None:
 def unreachable() -> RegistryUnreachable:
     """The refusal when the registry does not answer."""
     return RegistryUnreachable("concept", "the registry cannot be reached now", "the same request later")
+
+
+def write_error(error: OSError) -> Overloaded | RegistryUnreachable:
+    """What an OSError means while a file is written into the registry."""
+    if error.errno in _DISK_FULL:
+        return Overloaded("registry", "no room to write to it", "the same command when its disk has room")
+    return unreachable()
 
 
 def storage_error(error: OSError) -> Overloaded | RegistryUnreachable:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,14 @@ from vico.errors import ConceptError
 
 IN_USE_SECONDS = 600
 """A version that a request resolved to within this time is never evicted from disk: the later stages, which read it
-when they take the request over, must find it."""
+when they take the request over, must find it. A request that waits for longer marks it again, see
+`serving.entrance`."""
+MAX_MAPPED = 512
+"""Packages in host memory that are mapped, at most: each keeps a descriptor, of which a process often has 1024."""
+MAPPED_FROM_BYTES = 2**20
+"""What is smaller is read into memory: it gains nothing from being mapped."""
+LEAST_BYTES = 16 * 2**10
+"""What a package counts at least in host memory: a learned word takes some 5 KiB with its manifest, a preview more."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ class ConceptStore:
 
     def __init__(self, folder: Path, host_bytes: int) -> None:
         self._folder = folder
-        self._host: ByteLRU[str, ConceptPackage] = ByteLRU(host_bytes, lambda package: package.size_bytes)
+        self._host: ByteLRU[str, ConceptPackage] = ByteLRU(host_bytes, _counted_bytes)
+        self._mapped_from_bytes = max(MAPPED_FROM_BYTES, host_bytes // MAX_MAPPED)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @property
@@ -69,7 +79,8 @@ class ConceptStore:
             package = read_package(partial)
             check(package, partial)
             _mark_used(partial)
-            partial.replace(self._path(package.digest))
+            with self._locked():
+                partial.replace(self._path(package.digest))
         finally:
             partial.unlink(missing_ok=True)
         return package
@@ -79,7 +90,8 @@ class ConceptStore:
 
         Raises:
             ConceptNotFound: it is no longer kept.
-            ConceptError: the copy was damaged on disk.
+            ConceptError: the copy was damaged on disk. It is deleted: the first stage fetches it again.
+            OSError: it cannot be read now.
         """
         package = self._host.get(digest)
         if package is None:
@@ -95,11 +107,16 @@ class ConceptStore:
             return False
         return True
 
+    def mark(self, digests: Collection[str]) -> None:
+        """Mark versions as used now, those of them that are kept."""
+        for digest in digests:
+            self.touch(digest)
+
     def warm(self, digest: str) -> None:
         """Bring a version into host memory if nothing else must leave for it; raises what `open` does."""
         if digest not in self._host:
             package = self._read(digest)
-            if package.size_bytes <= self._host.room_bytes:
+            if _counted_bytes(package) <= self._host.room_bytes:
                 self._host.put(digest, package)
 
     @property
@@ -173,15 +190,43 @@ class ConceptStore:
 
     def _read(self, digest: str) -> ConceptPackage:
         try:
-            package = read_package(self._path(digest), mapped=True)
+            return self._verified(digest)
         except FileNotFoundError:
             raise ConceptNotFound("concept", "this version is no longer kept", "a version in use") from None
+        except ConceptError:
+            self._delete_damaged(digest)
+            raise ConceptError("concept", "its copy was damaged in the server", "the same request later") from None
+
+    def _verified(self, digest: str) -> ConceptPackage:
+        package = read_package(self._path(digest), mapped=True, mapped_from_bytes=self._mapped_from_bytes)
         if package.digest != digest:
-            raise ConceptError("concept", "its copy was damaged in the server", "the same request later")
+            raise ConceptError("concept", "its copy is another version", f"version {digest[:12]}")
         return package
+
+    def _delete_damaged(self, digest: str) -> None:
+        """Delete a copy, unless a good one has taken its place since it was read."""
+        with self._locked(), suppress(FileNotFoundError):
+            try:
+                self._verified(digest)
+            except ConceptError:
+                self._path(digest).unlink()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Meanwhile no process of the server puts a copy in another's place."""
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"
+
+
+def _counted_bytes(package: ConceptPackage) -> int:
+    return max(package.size_bytes, LEAST_BYTES)
 
 
 def _mark_used(path: Path) -> None:

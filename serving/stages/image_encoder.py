@@ -24,7 +24,7 @@ from vico.concept import GraphSet, read_graphset
 
 
 class ImageEncoderStage:
-    """`request`, `reference_image` → `reference_latent` [R, 4, h, w]; R = 0 without a concept."""
+    """`request`, `reference_image` → `reference_latent` [R, 4, h, w]; R = 0 without a concept, or without strength."""
 
     name = "image_encoder"
 
@@ -44,7 +44,8 @@ class ImageEncoderStage:
         }
 
     def _latent(self, request: GenerateRequest, photo: bytes) -> npt.NDArray[np.float32]:
-        if not request.concept:
+        if not request.concept or (not photo and request.image_guidance == 0.0):
+            # nothing of the package is read further on
             side = self._graphset.default_size // self._graphset.vae_factor
             return np.zeros((0, self._graphset.latent_channels, side, side), np.float32)
         if not photo:

@@ -227,5 +227,6 @@ def _open_loop(
         executor=ThreadPoolExecutor(PACKAGE_READERS, "packages"),
         ahead=FeatureWorker(references, config.lookahead, rows),
         beside=ThreadPoolExecutor(1, "next-step"),
+        mark=store.mark,
     )
     return EngineLoop(engine, config.max_queue, config.max_client_queue, observers), bank

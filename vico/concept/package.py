@@ -128,21 +128,25 @@ def parse_manifest(start: bytes) -> tuple[Manifest, str]:
     return _manifest_of(metadata)
 
 
-def read_package(path: Path, *, mapped: bool = False) -> ConceptPackage:
+def read_package(path: Path, *, mapped: bool = False, mapped_from_bytes: int = 0) -> ConceptPackage:
     """Read and verify a concept package: the manifest's digest, every tensor's name, shape, type and SHA-256.
 
     Args:
         path: of the file.
-        mapped: have the tensors be pages of the file, which nobody may shorten or write to from now on.
+        mapped: have the tensors be pages of the file, which nobody may shorten or write to from now on. With them stays
+            a descriptor, which Python's `mmap` keeps.
+        mapped_from_bytes: tensors that take less together are read into memory all the same.
 
     Raises:
         ConceptError: names what is torn, altered, missing or malformed.
         FileNotFoundError: there is no such file.
+        OSError: it cannot be read now, whatever is in it.
     """
     with _opened(path) as file:
         manifest, digest = _manifest_of(file.metadata() or {})
         _check_layout(manifest, {name: _described(file, name) for name in file.offset_keys()})
         names = file.offset_keys()
+    mapped = mapped and _size_bytes(manifest) >= mapped_from_bytes
     tensors: dict[str, Array] = {}
     # what was read is examined while the rest is read: a request waits for a concept that is not resident
     with ThreadPoolExecutor(_EXAMINERS, "examining") as pool:
@@ -185,6 +189,10 @@ def _mapped(path: Path, manifest: Manifest, names: list[str]) -> Iterator[tuple[
         offset += count * np.dtype(spec.dtype).itemsize
 
 
+def _size_bytes(manifest: Manifest) -> int:
+    return sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in manifest.tensors.values())
+
+
 def _examine(manifest: Manifest, name: str, tensor: Array) -> None:
     if manifest.tensors[name].sha256 != _sha256(tensor):
         raise ConceptError("concept", f"tensor {name!r} was altered after it was written", _ACCEPTED)
@@ -195,8 +203,13 @@ def _opened(path: Path) -> safe_open:
     try:
         return safe_open(path, framework="numpy")
     except FileNotFoundError:
+        # it says so of every file that cannot be opened: Python tells why, no descriptor left for one
+        path.open("rb").close()
         raise
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and path.is_file():
+            # no memory left, say: that is not the file's fault
+            raise
         raise ConceptError("concept", "the file is truncated or not safetensors", _ACCEPTED) from None
 
 

@@ -96,6 +96,26 @@ def test_an_unknown_or_malformed_name_is_refused_everywhere(view: View, registry
     assert not (registry / ".vico" / "control").exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["none", "../bear", "a/b", ".vico/control/000000000001", ".vico/versions/bear", "bear.safetensors", "", ".", "..",
+     "bear@../x", f"../bear@{'a' * 64}", f".vico/versions/bear@{'a' * 64}", f"none@{'a' * 64}", "bear@", "bear\0", "*"],
+)  # fmt: skip
+def test_what_is_removed_must_be_named_well(view: View, registry: Path, name: str) -> None:
+    """`remove` deletes files by name: none but a concept's own."""
+    make_concept(registry, "bear", seed=1)
+    view.admin.alias("prod", "bear")
+    make_concept(registry, "bear", seed=2)
+    make_concept(registry.parent, "bear")
+    (registry / "a").mkdir()
+    make_concept(registry / "a", "b")
+    before = {path: path.read_bytes() for path in registry.parent.rglob("*") if path.is_file()}
+    with pytest.raises(VicoError) as caught:
+        view.admin.remove(name)
+    assert str(registry) not in str(caught.value)
+    assert {path: path.read_bytes() for path in registry.parent.rglob("*") if path.is_file()} == before
+
+
 def test_an_alias_is_no_concept_and_a_concept_no_alias(view: View, registry: Path) -> None:
     make_concept(registry, "bear")
     with pytest.raises(InvalidField, match="'bear' is a concept"):

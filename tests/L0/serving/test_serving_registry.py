@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,69 @@ def test_a_damaged_copy_is_noticed(room: Room) -> None:
         room.store.open(digest)
     with pytest.raises(ConceptNotFound):
         room.store.open("0" * 64)
+
+
+@pytest.mark.parametrize("damage", [lambda copy: copy[:-1], lambda copy: copy[:-1] + b"?", lambda _: b""])
+def test_a_damaged_copy_is_fetched_again(room: Room, damage: Callable[[bytes], bytes]) -> None:
+    path = make_concept(room.folder, "toy")
+    os.utime(path, (1, 1))
+    time.sleep(0.2)  # the file is settled: only what became of the copy can have it read again
+    digest = room.digest("toy")
+    copy = room.store_folder / f"{digest}.safetensors"
+    copy.write_bytes(damage(copy.read_bytes()))
+    other_stage = ConceptStore(room.store_folder, host_bytes=2**20)
+    with pytest.raises(ConceptError, match=r"damaged.*the same request later"):
+        other_stage.open(digest)
+    for name in ("toy", f"toy@{digest}"):
+        assert room.digest(name) == digest
+        assert other_stage.open(digest).digest == digest
+    room.store.check_integrity()
+
+
+def test_a_copy_that_another_process_replaced_meanwhile_is_not_deleted(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_concept(room.folder, "toy")
+    digest = room.digest("toy")
+    copy = room.store_folder / f"{digest}.safetensors"
+    good = copy.read_bytes()
+    copy.write_bytes(good[:-1])
+    other_stage = ConceptStore(room.store_folder, host_bytes=2**20)
+    delete = other_stage._delete_damaged
+
+    def after_a_new_one_came(damaged: str) -> None:
+        copy.write_bytes(good)
+        delete(damaged)
+
+    monkeypatch.setattr(other_stage, "_delete_damaged", after_a_new_one_came)
+    with pytest.raises(ConceptError, match="damaged"):
+        other_stage.open(digest)
+    assert other_stage.open(digest).digest == digest
+
+
+def test_no_copy_is_put_in_place_while_a_damaged_one_is_looked_at(room: Room) -> None:
+    make_concept(room.folder, "toy")
+    with ThreadPoolExecutor(1) as pool:
+        with room.store._locked():
+            resolving = pool.submit(room.digest, "toy")
+            with pytest.raises(TimeoutError):
+                resolving.result(0.2)
+            assert not list(room.store_folder.glob("*.safetensors"))
+        assert room.store.open(resolving.result(60))
+
+
+def test_a_copy_that_cannot_be_read_now_is_not_deleted(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_concept(room.folder, "toy")
+    digest = room.digest("toy")
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("serving.concepts.store.read_package", broken)
+    with pytest.raises(OSError, match="Too many"):
+        room.store.open(digest)
+    monkeypatch.undo()
+    assert room.store.open(digest).digest == digest
 
 
 def test_host_memory_is_bounded(room: Room) -> None:
