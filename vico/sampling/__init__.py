@@ -4,6 +4,7 @@ from vico.sampling.noise import initial_noise
 from vico.sampling.plan import SAMPLERS, Plan, SamplerState, advance, guide, make_plan
 from vico.sampling.presets import ALWAYS, DEFAULT_PRESET, PRESETS, GuidanceInterval, Preset
 from vico.sampling.schedule import NoiseSchedule
+from vico.sampling.together import advance_together
 
 __all__ = [
     "ALWAYS",
@@ -16,6 +17,7 @@ __all__ = [
     "Preset",
     "SamplerState",
     "advance",
+    "advance_together",
     "guide",
     "initial_noise",
     "make_plan",
