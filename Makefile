@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quality test lint format types check lock toy-base clean
+.PHONY: help setup demo quality test faults lint format types check lock toy-base clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ quality: setup ## all methods side by side on held-out concepts: docs/quality.md
 test: setup ## run the tests (L0 and L1)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/L0
 	$(BIN)/python -m pytest -m "not slow" --durations=15 tests/L1
+
+faults: setup ## the tests too long for CI: every fault by its whole count (an hour)
+	$(BIN)/python -m pytest -m slow -s --durations=0 tests/L1
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from serving.front.upstream import ERRORS_AS_STATUS
 from serving.front.wire import SERVICE
 from serving.private import Private
 from serving.seal import Seal
+from serving.stages.stage import bytes_tensor
 
 SEAL = Seal("ab" * 32)
 PATIENCE = 30.0
@@ -134,7 +135,7 @@ def test_it_asks_for_the_smallest_picture_on_both_ways(canary: Canary, triton: T
     assert [request.model_name for request in triton.asked] == ["vico", "vico_stream", "vico"]
     for request in triton.asked:
         contents = {tensor.name: raw for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)}
-        assert caller_of({"caller": [contents["caller"][4:]]}, SEAL) == CALLER
+        assert caller_of({"caller": bytes_tensor([contents["caller"][4:]])}, SEAL) == CALLER
         assert contents["steps"] == (1).to_bytes(4, "little")
         assert contents["height"] == contents["width"] == (16).to_bytes(4, "little")
         assert request.id == CANARY_CALL

@@ -22,7 +22,8 @@ FIELDS = ("latent", "previous_data", "earlier_data", "previous_latent")
 
 
 def predicted(latent: Array, index: int) -> Array:
-    return np.tanh(latent * np.float32(0.7) + np.float32(index)) + np.float32(0.1) * latent
+    noise: Array = np.tanh(latent * np.float32(0.7) + np.float32(index)) + np.float32(0.1) * latent
+    return noise
 
 
 def same(one: SamplerState[Array], other: SamplerState[Array]) -> None:
@@ -63,7 +64,7 @@ def test_a_state_is_not_written_to(sampler: str) -> None:
     plan: Plan = make_plan(sampler, 5, SCHEDULE)
     state: SamplerState[Any] = SamplerState(initial_noise(0, 0, (4, 2, 2)))
     for _ in plan.steps:
-        kept = {name: None if (array := getattr(state, name)) is None else array.copy() for name in FIELDS}
+        kept = {name: array.copy() for name in FIELDS if (array := getattr(state, name)) is not None}
         noise = predicted(state.latent, state.index)
         [after] = advance_together([(plan, state)], [noise])
         np.testing.assert_array_equal(noise, predicted(state.latent, state.index))

@@ -17,6 +17,7 @@ from serving.caller import TENSOR, Caller, caller_of
 from serving.front.config import Limits
 from serving.front.keys import Key, hashed, write_keys
 from serving.front.wire import SERVICE
+from serving.stages.stage import bytes_tensor
 
 GOOD = request_of(prompt=text(b"a dog")).SerializeToString()
 METHOD = SERVICE + "ModelStreamInfer"
@@ -115,7 +116,7 @@ def test_a_stream_has_the_rights_that_its_key_has_now(tmp_path: Path) -> None:
 def sealed_caller(request: Any) -> Caller:
     """Who the door says is asking."""
     [place] = [i for i, tensor in enumerate(request.inputs) if tensor.name == TENSOR]
-    return caller_of({TENSOR: [request.raw_input_contents[place][4:]]}, SEAL)
+    return caller_of({TENSOR: bytes_tensor([request.raw_input_contents[place][4:]])}, SEAL)
 
 
 def test_a_rate_counts_requests_and_not_streams(tmp_path: Path) -> None:
