@@ -17,12 +17,13 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import CANARY_CALL, TENSOR, Caller
+from serving.front.answer import stream_error
 from serving.front.refusal import is_answer
-from serving.front.upstream import ERRORS_AS_STATUS, control_request
+from serving.front.upstream import control_request
 from serving.front.wire import SERVICE, STREAM_MODEL
 from serving.private import Private
 from serving.seal import Seal
-from serving.stages.names import CONTROL, LOOP_REPORT
+from serving.stages.names import CONTROL, LOOP_REPORT, NESTED
 
 logger = logging.getLogger("vico.serving")
 
@@ -142,13 +143,13 @@ class Canary:
         return None
 
     def _ask_stream(self, message: bytes) -> grpc.RpcError | None:
-        metadata = (*self._private.metadata, ERRORS_AS_STATUS)
+        answers = self._stream(iter([message]), timeout=self._patience, metadata=self._private.metadata)
         try:
-            for _ in self._stream(iter([message]), timeout=self._patience, metadata=metadata):
-                pass
+            # all of them: Triton bears it badly when a stream is broken off after an error
+            failed = [stream_error(answer) for answer in answers]
         except grpc.RpcError as error:
             return error
-        return None
+        return next((error for error in failed if error is not None), None)
 
     def _look_at_the_loop(self) -> None:
         """Note whether its graph has run since the last time, or runs now."""
@@ -170,6 +171,8 @@ def _request(model: str, seal: Seal, side: int, patience_seconds: float) -> byte
     for name, value in texts.items():
         request.inputs.add(name=name, datatype="BYTES", shape=[1])
         request.raw_input_contents.append(struct.pack("<I", len(value)) + value)
+    if model == STREAM_MODEL:
+        request.parameters[NESTED].bool_param = True
     for name, number in numbers.items():
         request.inputs.add(name=name, datatype="INT32", shape=[1])
         request.raw_input_contents.append(struct.pack("<i", number))

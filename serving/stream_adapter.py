@@ -13,13 +13,13 @@ import numpy as np
 from serving.config import ServingConfig
 from serving.errors import Overloaded, Relayed, ServingError, ShuttingDown
 from serving.fields import RawArray, RawFields
-from serving.stages.names import DECODER, LOOP
+from serving.stages.names import DECODER, LOOP, NESTED
 from serving.stages.picture_stream import CallStage, PictureStreamStage
 from serving.streaming.bounds import MAX_STREAMS
 from serving.telemetry.notes import here
 from serving.telemetry.stage import Handling, StageTelemetry
 from serving.telemetry.traces import TRACEPARENT
-from serving.triton_adapter import NESTED, PbUtils, Responses, open_stage
+from serving.triton_adapter import PbUtils, Responses, open_stage
 
 logger = logging.getLogger("vico.serving")
 

@@ -12,7 +12,7 @@ from serving.deadline import Deadline
 from serving.errors import Status, WireError, internal, status_of, to_wire
 from serving.fields import RawArray
 from serving.priority import give_way
-from serving.stages.names import DECODER
+from serving.stages.names import DECODER, NESTED
 from serving.stages.stage import Stage
 from serving.telemetry.folder import reserve
 from serving.telemetry.logs import configure_logs
@@ -22,7 +22,6 @@ from vico.errors import VicoError
 
 logger = logging.getLogger("vico.serving")
 
-NESTED = "nested"
 """Request parameter of a call by another of our models."""
 
 

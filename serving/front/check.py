@@ -14,8 +14,9 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import TENSOR
 from serving.front.refusal import Refused, invalid
-from serving.front.wire import ModelSpec, TensorSpec
+from serving.front.wire import STREAM_MODEL, ModelSpec, TensorSpec
 from serving.request import MAX_REFERENCE_BYTES
+from serving.stages.names import NESTED
 from serving.telemetry.traces import TRACEPARENT
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -73,6 +74,8 @@ def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseco
     _copy_parameters(request, fresh, timeout_microseconds)
     if traceparent:
         fresh.parameters[TRACEPARENT].string_param = traceparent
+    if request.model_name == STREAM_MODEL:
+        fresh.parameters[NESTED].bool_param = True
     _copy_inputs(request, fresh, spec)
     for output in request.outputs:
         if output.name not in spec.outputs:

@@ -245,7 +245,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
                     answers = self.upstream.stream(*await self._passed_on(request, context, visit))
                     async with aclosing(latest(answers)) as current:
                         async for answer in current:
-                            yield _cleaned(answer)
+                            yield answer
                 visit.status = grpc.StatusCode.OK
             except Exception as error:  # noqa: BLE001 - the last line of defence: gRPC would tell the client
                 await _abort(context, error, visit)
@@ -306,19 +306,6 @@ def _refusing(refused: Refused) -> Any:
         await context.abort(refused.status, refused.line)
 
     return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-def _cleaned(answer: bytes) -> bytes:
-    """A `ModelStreamInferResponse` whose error, if it has one, is in our words."""
-    response = pb.ModelStreamInferResponse.FromString(answer)
-    if not response.error_message:
-        return answer
-    error = grpc.aio.AioRpcError(
-        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), response.error_message
-    )
-    line = translated(error, response.infer_response.id)[1]
-    cleaned: bytes = pb.ModelStreamInferResponse(error_message=line).SerializeToString()
-    return cleaned
 
 
 def _traces(metadata: Any) -> Metadata:

@@ -41,16 +41,21 @@ def unavailable(problem: str) -> Refused:
     return Refused(grpc.StatusCode.UNAVAILABLE, "request", problem, "the same request later")
 
 
+def bare(text: str) -> str:
+    """What a stage said, without what Triton put before it."""
+    return _PREFIX.sub("", text, count=1)
+
+
 def is_answer(error: grpc.RpcError) -> bool:
     """Whether Triton or a stage said this, and so has ended the call; else gRPC did, and nobody knows how it ended."""
-    ours = _OUR_LINE.fullmatch(_PREFIX.sub("", error.details() or "", count=1))
+    ours = _OUR_LINE.fullmatch(bare(error.details() or ""))
     return ours is not None or error.code() not in _BY_GRPC
 
 
 def translated(error: grpc.RpcError, request_id: str) -> tuple[grpc.StatusCode, str]:
     """Status and line for a client of what Triton answered: our stages' own lines pass, its words stay in the log."""
     code, details = error.code(), error.details() or ""
-    line = _PREFIX.sub("", details, count=1)
+    line = bare(details)
     if _OUR_LINE.fullmatch(line):
         return code, line
     known = {"request_id": request_id}

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
+from serving.front.answer import stream_error
 from serving.front.refusal import is_answer, unavailable
 from serving.front.wire import PUBLIC_MODELS, SERVICE, ModelSpec, model_spec
 from serving.private import Private
@@ -33,8 +34,6 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 500),
 ]
 _CONTROL_SECONDS = 10.0
-ERRORS_AS_STATUS = ("triton_grpc_error", "true")
-"""Triton ends a stream with the error's status, where it else writes a text without one."""
 
 
 @dataclass(eq=False)
@@ -120,13 +119,19 @@ class Upstream:
     ) -> AsyncGenerator[bytes, None]:
         """As `infer`, all `ModelStreamInferResponse`s to one request."""
         rpc = self._channel.stream_stream(SERVICE + "ModelStreamInfer")(
-            timeout=seconds, metadata=(*self._private.metadata, *metadata, ERRORS_AS_STATUS)
+            timeout=seconds, metadata=(*self._private.metadata, *metadata)
         )
         async with _Watched(self, rpc, call, streaming=True):
             await rpc.write(message)
             await rpc.done_writing()
+            failed: grpc.RpcError | None = None
+            # to its end, also after an error: Triton bears it badly when a stream is broken off just then
             async for answer in rpc:
-                yield answer
+                failed = failed or stream_error(answer)
+                if failed is None:
+                    yield answer
+            if failed is not None:
+                raise failed
 
     def begin(self, rpc: Any, streaming: bool) -> _Flight:
         """Count a call in."""

@@ -17,7 +17,6 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import CANARY_CALL, caller_of
 from serving.canary import CALLER, Canary, Verdict
-from serving.front.upstream import ERRORS_AS_STATUS
 from serving.front.wire import SERVICE
 from serving.private import Private
 from serving.seal import Seal
@@ -29,6 +28,8 @@ PRIVATE = partial(Private, secret="secret")
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED, "num_images: 1 pictures, and the queue has room for 0; accepted: fewer"
 BROKEN = grpc.StatusCode.INTERNAL, "request: failed inside the server; accepted: report its id"
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"
+TOLD_IN_TEXT = (FULL[0], BROKEN[0])
+"""As Triton tells a stream of what a stage said."""
 GONE = grpc.StatusCode.UNAVAILABLE, "Socket closed"
 
 
@@ -60,7 +61,6 @@ class Triton(grpc.GenericRpcHandler):  # type: ignore[misc]
         if not {*PRIVATE("").metadata} <= {*details.invocation_metadata}:
             return None
         if details.method == SERVICE + "ModelStreamInfer":
-            assert ERRORS_AS_STATUS in details.invocation_metadata
             return grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.unary_unary_rpc_method_handler(self._infer)
 
@@ -75,7 +75,13 @@ class Triton(grpc.GenericRpcHandler):  # type: ignore[misc]
         for message in messages:
             request = pb.ModelInferRequest.FromString(message)
             yield b""
-            self._picture(request, context, self.streams_refuse or self.refuses)
+            if (refuses := self.streams_refuse or self.refuses) and refuses[0] in TOLD_IN_TEXT:
+                self._picture(request, context, None)
+                self.runs -= 1
+                text = refuses[1] if refuses is BROKEN else f"in ensemble 'x', {refuses[1]} [{refuses[0].name}]"
+                yield pb.ModelStreamInferResponse(error_message=text).SerializeToString()
+            else:
+                self._picture(request, context, refuses)
             yield b""
 
     def _picture(

@@ -48,6 +48,8 @@ class FakeTriton(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.infer = infer
         self.seen: list[Any] = []
         self.headers: list[dict[str, Any]] = []
+        self.stream_error = ""
+        """What a stream ends with."""
         self.told: list[str] = []
         """Sealed words to the loop."""
 
@@ -102,7 +104,8 @@ class FakeTriton(grpc.GenericRpcHandler):  # type: ignore[misc]
             for _ in range(2):
                 answer = await self.infer(request, context)
                 yield pb.ModelStreamInferResponse(infer_response=answer).SerializeToString()
-            yield pb.ModelStreamInferResponse(error_message="/opt/x.py: Traceback").SerializeToString()
+            if self.stream_error:
+                yield pb.ModelStreamInferResponse(error_message=self.stream_error).SerializeToString()
 
 
 @asynccontextmanager
