@@ -7,11 +7,14 @@ A *flow* is what waits of one client at one priority. Each time something is tak
    those that were served meanwhile; after that each other flow goes before it at most once.
 2. Of those, a flow that is ahead of another of its priority by more than `share_work` steps back. While a picture
    waits, every other client of its priority gets at most `share_work` and one picture; one more for every time that
-   aging raised it.
+   aging raised it; and, where it was more than `share_work` behind virtual time, what it was behind the newcomer.
 3. Of those, the flow with the earliest due picture gives it. Within a flow that is all that counts.
 
 The shares are those of start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996), with a tolerance inside which
-deadlines decide; a client that was idle has no credit.
+deadlines decide; a client that was idle has no credit. A newcomer starts level with whoever has least, but at most
+`share_work` behind *virtual time*: what a client would have by now that always waited and got its equal share of all
+that was taken (Parekh and Gallager, IEEE/ACM ToN 1993). Without that, clients that come for one picture each, one of
+them always waiting, would hold the least where it is, and a client that waits for longer would stay ahead of it.
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ class WaitingQueue(Generic[T]):
         self._claims: dict[T, Claim] = {}
         self._idle: dict[_FlowKey, float] = {}
         self._least: dict[int, float] = {}
+        self._virtual_time: dict[int, float] = {}
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -73,7 +77,7 @@ class WaitingQueue(Generic[T]):
         """Let `item` wait; it must not be waiting already."""
         key = claim.client, claim.priority
         if key not in self._flows:
-            served = max(self._idle.pop(key, 0.0), self._least.get(claim.priority, 0.0))
+            served = max(self._idle.pop(key, 0.0), self._start(claim.priority))
             self._flows[key] = _Flow(*key, since=claim.arrived, served=served)
         self._arrivals += 1
         insort(self._flows[key].entries, ((self._policy.due(claim), self._arrivals), item), key=lambda entry: entry[0])
@@ -98,6 +102,7 @@ class WaitingQueue(Generic[T]):
         """Take `item` out, which waits, and count it as its client's share."""
         claim = self._claims[item]
         flow = self._flows[claim.client, claim.priority]
+        self._pass_time(flow.priority, claim.work)
         flow.served += claim.work
         flow.since = now
         self.remove(item)
@@ -143,6 +148,17 @@ class WaitingQueue(Generic[T]):
     def _within_share(self, flow: _Flow[T]) -> bool:
         return flow.served <= self._least[flow.priority] + self._policy.share_work
 
+    def _start(self, priority: int) -> float:
+        """What a newcomer counts as served; never falls while others of its priority wait."""
+        return max(self._least.get(priority, 0.0), self._virtual_time.get(priority, 0.0) - self._policy.share_work)
+
+    def _pass_time(self, priority: int, work: float) -> None:
+        """Count `work` as if all that wait got their part of it, also those that cannot be served yet: these are many,
+        and without them newcomers would start ahead of everybody."""
+        waiting = sum(flow.priority == priority for flow in self._flows.values())
+        time = max(self._virtual_time.get(priority, 0.0), self._least.get(priority, 0.0))
+        self._virtual_time[priority] = time + work / waiting
+
     def _settle_shares(self, offering: Sequence[_Flow[T]]) -> None:
         """Who has least is counted among those that can be served: one that cannot yet neither holds others back nor
         gathers credit."""
@@ -152,19 +168,24 @@ class WaitingQueue(Generic[T]):
             flow.served = max(flow.served, self._least.get(flow.priority, 0.0))
 
     def _forget_if_empty(self, flow: _Flow[T]) -> None:
-        """A client that has nothing waiting keeps its account only while others of its priority wait."""
+        """A client that has nothing waiting keeps its account while others of its priority wait, and only until a
+        newcomer would start there."""
         if flow.entries:
             return
         del self._flows[flow.client, flow.priority]
         self._idle[flow.client, flow.priority] = flow.served
         busy = {priority for _, priority in self._flows}
-        self._least = {priority: least for priority, least in self._least.items() if priority in busy}
+        for books in (self._least, self._virtual_time):
+            for priority in books.keys() - busy:
+                del books[priority]
+        starts = {priority: self._start(priority) for priority in busy}
         kept = ((key, served) for key, served in self._idle.items() if key[1] in busy)
-        self._idle = {key: served for key, served in kept if served > self._least.get(key[1], 0.0)}
+        self._idle = {key: served for key, served in kept if served > starts[key[1]]}
 
     def _copy(self) -> WaitingQueue[T]:
         copy: WaitingQueue[T] = WaitingQueue(self._policy)
         copy._flows = {key: flow.copy() for key, flow in self._flows.items()}
-        copy._claims, copy._idle, copy._least = dict(self._claims), dict(self._idle), dict(self._least)
+        copy._claims, copy._idle = dict(self._claims), dict(self._idle)
+        copy._least, copy._virtual_time = dict(self._least), dict(self._virtual_time)
         copy._arrivals = self._arrivals
         return copy

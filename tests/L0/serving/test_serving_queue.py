@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +72,103 @@ def test_accounts_of_clients_that_left_are_forgotten() -> None:
     assert not queue._flows
     assert not queue._idle
     assert not queue._least
+
+
+class Visitors:
+    """Clients that come for one picture each: so many always wait, and the next comes before one of them is taken."""
+
+    def __init__(self, queue: WaitingQueue[int], waiting: int, patience: float = math.inf, work: float = 50) -> None:
+        self.queue = queue
+        self.claim = Claim("", deadline=patience, work=work)
+        self.came = 0
+        for _ in range(waiting):
+            self.come(0.0)
+
+    def come(self, now: float) -> None:
+        self.came += 1
+        deadline = now + self.claim.deadline
+        self.queue.add(-self.came, replace(self.claim, client=f"visitor {self.came}", deadline=deadline, arrived=now))
+
+    def take(self, now: float) -> Claim:
+        """Take what is first, and let another come if it is a visitor's."""
+        first = self.queue.first(now)
+        assert first is not None
+        if first < 0:
+            self.come(now)
+        claim = self.queue.claim(first)
+        self.queue.take(first, now)
+        return claim
+
+
+@pytest.mark.parametrize("waiting", [1, 3])
+@pytest.mark.parametrize("patience", [1, math.inf], ids=["urgent", "patient"])
+@pytest.mark.parametrize("service", [0.0, 0.1])
+def test_clients_that_come_once_leave_a_steady_one_its_share(waiting: int, patience: float, service: float) -> None:
+    queue = queue_of(*[Claim("steady", work=50)] * 600)
+    visitors = Visitors(queue, waiting, patience)
+    got = sum(visitors.take(k * service).client == "steady" for k in range(600))
+    print(f"\n{waiting} visitors wait, patience {patience}, {service} s a picture: {got} of 600")
+    # while a visitor is taken the next is there already: the steady client is one of `waiting + 2` then
+    assert 600 / (waiting + 2) - 4 <= got <= 600 / (waiting + 1) + 4
+
+
+def test_accounts_are_forgotten_also_while_the_backlog_never_ends() -> None:
+    queue = queue_of(*[Claim("steady", work=50)] * 3000)
+    visitors = Visitors(queue, 3)
+    most = 0
+    for _ in range(3000):
+        visitors.take(0.0)
+        most = max(most, len(queue._idle))
+    assert most <= 5 * (POLICY.share_work / 50 + 2), "what five flows can take within the tolerance"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steady=st.integers(1, 3),
+    waiting=st.integers(1, 4),
+    works=st.lists(st.floats(5, 80), min_size=1, max_size=4),
+    deadlines=st.lists(st.floats(0, 60), min_size=1, max_size=4),
+    patience=st.floats(0, 60),
+    visit=st.floats(5, 80),
+)
+def test_shares_are_equal_whoever_comes_and_goes(
+    steady: int, waiting: int, works: list[float], deadlines: list[float], patience: float, visit: float
+) -> None:
+    """All at one moment: without the help of aging."""
+    queue: WaitingQueue[int] = WaitingQueue(POLICY)
+    for k in range(300 * steady):
+        deadline, work = deadlines[k % len(deadlines)], works[k % len(works)]
+        queue.add(k, Claim(f"steady {k % steady}", deadline=deadline, work=work))
+    visitors = Visitors(queue, waiting, patience, visit)
+    equal, got = 0.0, dict.fromkeys((f"steady {k}" for k in range(steady)), 0.0)
+    for _ in range(300):
+        there = steady + waiting
+        claim = visitors.take(0.0)
+        if claim.client in got:
+            got[claim.client] += claim.work
+        else:
+            there += 1
+        equal += claim.work / there
+        # visitors are as much as two tolerances before who has least, and others of the steady one more
+        assert min(got.values()) >= equal - 3 * (POLICY.share_work + 80)
+        assert max(got.values()) <= equal + POLICY.share_work + 80
+
+
+@settings(max_examples=60, deadline=None)
+@given(work=st.floats(5, 80), waiting=st.integers(0, 3), away=st.integers(0, 5))
+def test_nobody_gains_by_leaving_and_coming_back(work: float, waiting: int, away: int) -> None:
+    """One picture at a time, always urgent, and gone while `away` others are taken: no more than by staying."""
+    queue = queue_of(*[Claim("steady", work=50)] * 200)
+    visitors, back, got = Visitors(queue, waiting), 0, dict.fromkeys(("steady", "restless"), 0.0)
+    for k in range(200):
+        if k == back:
+            queue.add(1000 + k, Claim("restless", deadline=1, work=work))
+        claim = visitors.take(0.0)
+        if claim.client in got:
+            got[claim.client] += claim.work
+        if claim.client == "restless":
+            back = k + 1 + away
+        assert got["restless"] <= got["steady"] + POLICY.share_work + work
 
 
 CLAIMS = st.builds(
