@@ -19,12 +19,13 @@ from test_stream_stage import stage_call
 
 from serving.deferred_adapter import DeferredAdapter
 from serving.errors import LaunchError
+from serving.stages.names import NESTED
 from serving.telemetry import traces
 from serving.telemetry.notes import Notes, taking
 from serving.telemetry.otel import OtelTraces
 from serving.telemetry.stage import StageTelemetry
 from serving.telemetry.traces import NO_SPAN, NO_TRACES, TRACEPARENT, open_traces, trace_to
-from serving.triton_adapter import NESTED, TritonAdapter
+from serving.triton_adapter import TritonAdapter
 
 ROOT = Path(__file__).parents[3]
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
