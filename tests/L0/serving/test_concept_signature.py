@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from concept_room import Shelf, folder_view, shelf_view
@@ -12,46 +11,24 @@ from serving.concepts.signature import SignaturePolicy, open_policy
 from serving.config import ServingConfig
 from serving.errors import ConceptRefused, LaunchError
 from tests.helpers.concepts import make_concept
+from tests.helpers.package_keys import PackageKey
 from vico.concept import read_package
 
 pytest.importorskip("model_signing")
 
 
-class Key:
-    """A key pair in files."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        self.private, self.public = folder / f"{name}.pem", folder / f"{name}.pub"
-        pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
-        self.private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, none))
-        public = serialization.PublicFormat.SubjectPublicKeyInfo
-        self.public.write_bytes(key.public_key().public_bytes(pem, public))
-
-    def sign(self, package: Path) -> Path:
-        from model_signing import signing
-
-        signature = package.with_name(f"{package.name}.sig")
-        config: Any = signing.Config
-        config().use_elliptic_key_signer(private_key=self.private).sign(package, signature)
-        return signature
-
-
 @pytest.fixture
-def key(tmp_path: Path) -> Key:
-    return Key(tmp_path, "trusted")
+def key(tmp_path: Path) -> PackageKey:
+    return PackageKey(tmp_path, "trusted")
 
 
-def test_only_what_the_key_signed_is_served(tmp_path: Path, key: Key) -> None:
+def test_only_what_the_key_signed_is_served(tmp_path: Path, key: PackageKey) -> None:
     view = folder_view(tmp_path, signatures=SignaturePolicy(key.public))
     registry = tmp_path / "registry"
     package = make_concept(registry, "toy")
     with pytest.raises(ConceptRefused, match="'toy': it is not signed"):
         view.digest("toy")
-    Key(tmp_path, "other").sign(package)
+    PackageKey(tmp_path, "other").sign(package)
     with pytest.raises(ConceptRefused, match="'toy': its signature is not of the trusted key"):
         view.digest("toy")
     signature = key.sign(package)
@@ -66,7 +43,7 @@ def test_only_what_the_key_signed_is_served(tmp_path: Path, key: Key) -> None:
     assert view.codes("toy") == ["concept_stale"]
 
 
-def test_a_signature_is_of_one_content_under_one_id(tmp_path: Path, key: Key) -> None:
+def test_a_signature_is_of_one_content_under_one_id(tmp_path: Path, key: PackageKey) -> None:
     view = folder_view(tmp_path, signatures=SignaturePolicy(key.public))
     registry = tmp_path / "registry"
     signature = key.sign(make_concept(registry, "toy", seed=1))
@@ -82,7 +59,7 @@ def test_a_signature_is_of_one_content_under_one_id(tmp_path: Path, key: Key) ->
         view.digest("cat")
 
 
-def test_a_kept_version_keeps_its_signature(tmp_path: Path, key: Key) -> None:
+def test_a_kept_version_keeps_its_signature(tmp_path: Path, key: PackageKey) -> None:
     view = folder_view(tmp_path, signatures=SignaturePolicy(key.public))
     package = make_concept(tmp_path / "registry", "toy", seed=1)
     key.sign(package)
@@ -100,7 +77,7 @@ def test_a_kept_version_keeps_its_signature(tmp_path: Path, key: Key) -> None:
         again.digest("prod")
 
 
-def test_signatures_in_an_object_store(tmp_path: Path, key: Key) -> None:
+def test_signatures_in_an_object_store(tmp_path: Path, key: PackageKey) -> None:
     shelf = Shelf(tmp_path)
     digest = shelf.add("toy")
     view = shelf_view(shelf, tmp_path / "store", signatures=SignaturePolicy(key.public))
@@ -112,7 +89,7 @@ def test_signatures_in_an_object_store(tmp_path: Path, key: Key) -> None:
     assert view.digest("toy") == digest
 
 
-def test_a_key_is_checked_before_the_server_starts(tmp_path: Path, key: Key) -> None:
+def test_a_key_is_checked_before_the_server_starts(tmp_path: Path, key: PackageKey) -> None:
     assert open_policy(None) is None
     assert open_policy(key.public) == SignaturePolicy(key.public)
     (tmp_path / "nonsense").write_bytes(b"no key")

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread, get_native_id
 
@@ -52,8 +53,13 @@ def test_the_pool_of_a_graph_gives_way(tmp_path: Path) -> None:
     threads = set(Path("/proc/self/task").iterdir())
     runner = priority.open_drawing("cpu", lambda: OnnxCpuRunner(_graph(tmp_path), threads=3))
     pool = set(Path("/proc/self/task").iterdir()) - threads
-    assert pool, "ONNX Runtime started no thread"
-    assert {niceness(int(thread.name)) for thread in pool} == {priority.NICENESS}
+    found = []
+    for thread in pool:
+        # the one that opened it ends just now
+        with suppress(ProcessLookupError):
+            found.append(niceness(int(thread.name)))
+    assert len(found) >= 2, "ONNX Runtime started no threads"
+    assert set(found) == {priority.NICENESS}
     del runner
 
 
