@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serving.caller import TENSOR
 from serving.front.refusal import Refused, invalid
-from serving.front.wire import STREAM_MODEL, ModelSpec, TensorSpec
+from serving.front.wire import ModelSpec, TensorSpec
 from serving.request import MAX_REFERENCE_BYTES
 from serving.stages.names import NESTED
 from serving.telemetry.traces import TRACEPARENT
@@ -57,7 +57,15 @@ def require_public(name: str, version: str, models: Mapping[str, ModelSpec]) -> 
     return models[name]
 
 
-def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseconds: int, traceparent: str = "") -> Any:
+def clean(
+    request: Any,
+    spec: ModelSpec,
+    sealed_caller: bytes,
+    timeout_microseconds: int,
+    traceparent: str = "",
+    *,
+    streamed: bool = False,
+) -> Any:
     """The `ModelInferRequest` for Triton: known inputs and outputs, a valid id, deadline, sealed caller, nothing else.
 
     Args:
@@ -66,6 +74,7 @@ def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseco
         sealed_caller: of `serving.caller`.
         timeout_microseconds: left of the gRPC deadline; 0 = none.
         traceparent: of the front door's own span; "" = there is none.
+        streamed: it came in a stream, where Triton loses an error's status.
 
     Raises:
         Refused: names the field, what is wrong with it, and what is accepted.
@@ -74,7 +83,7 @@ def clean(request: Any, spec: ModelSpec, sealed_caller: bytes, timeout_microseco
     _copy_parameters(request, fresh, timeout_microseconds)
     if traceparent:
         fresh.parameters[TRACEPARENT].string_param = traceparent
-    if request.model_name == STREAM_MODEL:
+    if streamed:
         fresh.parameters[NESTED].bool_param = True
     _copy_inputs(request, fresh, spec)
     for output in request.outputs:

@@ -273,7 +273,8 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         caller = Caller(sharer(metadata, key), key.tenant, key.concepts, call)
         left = max(1, int(seconds * 1e6)) if seconds is not None else 0
         spec = self._models[request.model_name]
-        cleaned = clean(request, spec, caller.sealed(self._seal), min(left, 2**62), visit.span.traceparent)
+        sealed, traceparent = caller.sealed(self._seal), visit.span.traceparent
+        cleaned = clean(request, spec, sealed, min(left, 2**62), traceparent, streamed=not unary)
         if request.model_name in TIMED_MODELS:
             await require_time(self._foresight, cleaned, caller)
         return cleaned.SerializeToString(), call, seconds, _traces(metadata)

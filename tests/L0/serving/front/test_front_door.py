@@ -23,6 +23,7 @@ from serving.front.keys import Key, hashed, write_keys
 from serving.front.server_options import server_options
 from serving.front.wire import SERVICE
 from serving.private import Private
+from serving.stages.names import NESTED
 from tests.helpers.http2 import told_to_go
 
 GOOD = request_of(prompt=text(b"a dog")).SerializeToString()
@@ -209,6 +210,7 @@ def test_a_stream_ends_with_the_status_that_a_unary_call_has(tmp_path: Path, sai
             assert (caught.value.code().name, caught.value.details()) == (status, line)
             assert not triton.told, "it has ended, and nobody is to be told"
             assert not {"triton_grpc_error"} & triton.headers[-1].keys()
+            assert triton.seen[0].parameters[NESTED].bool_param, "whatever model it is"
 
     run(work())
 
