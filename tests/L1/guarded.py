@@ -46,6 +46,7 @@ def start_guarded(exported: Exported, folder: Path) -> Guarded:
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     issued.cert_chain_pems[0].write_to_path(str(folder / "server.pem"))
     issued.private_key_pem.write_to_path(str(folder / "server.key"))
+    (folder / "server.key").chmod(0o600)
     write_keys(folder / "keys.json", [Key(client="shop", tenant="acme", sha256=hashed(API_KEY))])
     options = ["--keys", "keys.json", "--tls-cert", "server.pem", "--tls-key", "server.key"]
     paths = [option if option.startswith("--") else str(folder / option) for option in options]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 import time
 from collections import Counter
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import vico_client
+from leaks import LEAKS
 from served import wait_until
 from vico_client.retry import is_retryable
 
-LEAKS = re.compile(r"/[a-z]+/|Traceback|\.py|\.safetensors|0x[0-9a-f]{6}|numpy|onnx|unet_loop|text_encoder|[Ss]tub|shm")
 TIMEOUT = 240.0
 """Seconds of one try."""
 SLACK = 60.0

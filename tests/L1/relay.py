@@ -8,7 +8,10 @@ from contextlib import closing, suppress
 
 
 class Relay:
-    """Passes bytes on in both directions, unless it is told to hold them back. Close it when done."""
+    """Passes bytes on in both directions, unless it is told to hold them back. Close it when done.
+
+    `passed` counts them.
+    """
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -16,6 +19,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._passing = threading.Event()
         self._passing.set()
+        self.passed = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -44,4 +48,5 @@ class Relay:
         with closing(source), closing(target), suppress(OSError):
             while data := source.recv(2**16):
                 self._passing.wait()
+                self.passed += len(data)
                 target.sendall(data)

@@ -58,6 +58,10 @@ class Served:
     address: str
     registry: Path
     log_file: Path
+    metrics: str = ""
+    """host:port of the page for Prometheus."""
+    admin: str = ""
+    """host:port of the admin service, if there is one."""
 
     @property
     def pid(self) -> int:
@@ -96,6 +100,11 @@ class Served:
         variables = Path(f"/proc/{self.triton()}/environ").read_text().split("\0")
         [text] = [line.partition("=")[2] for line in variables if line.startswith(f"{VARIABLE}=")]
         return Seal(json.loads(text)["secret"])
+
+    def triton_metrics(self) -> str:
+        """host:port of Triton's own page of metrics, from its command line."""
+        [port] = re.findall(r"--metrics-port=(\d+)", self.processes()[self.triton()])
+        return f"127.0.0.1:{port}"
 
     def regions(self) -> list[Path]:
         """The shared memory of this server."""
@@ -144,13 +153,13 @@ def spawn(graphs: Path, registry: Path | str, log_file: Path, *options: str) -> 
 
 
 def start_server(graphs: Path, registry: Path | str, log_file: Path, *options: str) -> Served:
-    """Start the command and wait for its line `ready: gRPC host:port, …`."""
+    """Start the command and wait for its line `ready: gRPC host:port, metrics host:port[, admin host:port]`."""
     process = spawn(graphs, registry, log_file, *options)
     assert process.stdout is not None
     line = process.stdout.readline()
-    found = re.match(r"ready: gRPC (\S+),", line)
+    found = re.match(r"ready: gRPC (\S+), metrics ([^\s,]+)(?:, admin (\S+))?", line)
     assert found, f"{line!r}\n{log_file.read_text()}"
-    return Served(process, found[1], Path(registry), log_file)
+    return Served(process, found[1], Path(registry), log_file, found[2], found[3] or "")
 
 
 @contextmanager

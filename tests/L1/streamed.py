@@ -61,7 +61,7 @@ class Event:
         assert not message.error_message, message.error_message
         response = message.infer_response
         values = {
-            tensor.name: _elements(content)
+            tensor.name: elements(content)
             for tensor, content in zip(response.outputs, response.raw_output_contents, strict=True)
         }
         return Event(json.loads(values["event"][0]), values["preview"], values["images"], values["info"])
@@ -92,7 +92,8 @@ def stream(address: str, **fields: Any) -> list[Event]:
         asked.close()
 
 
-def _elements(content: bytes) -> list[bytes]:
+def elements(content: bytes) -> list[bytes]:
+    """Of a BYTES tensor."""
     found = []
     while content:
         end = 4 + int.from_bytes(content[:4], "little")

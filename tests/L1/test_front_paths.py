@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import socket
 import stat
@@ -16,11 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from leaks import LEAKS
 from served import Answer, Caller, Refusal, Served, spawn, wait_until
 from tritonclient.grpc import service_pb2 as pb
+from ways import STREAMING, TO_PICTURES, TO_THE_LIST, Way, outcome_of, outcome_on
 
 from serving.caller import Caller as Who
-from serving.front.wire import SERVICE
+from serving.front.wire import SERVICE, TensorSpec
+from serving.seal import Seal
 from serving.stages.names import CONTROL
 
 if TYPE_CHECKING:
@@ -46,7 +50,8 @@ OPEN = {
     "ModelConfig": pb.ModelConfigRequest(name="vico"),
     "ModelInfer": pb.ModelInferRequest(model_name="vico"),
 }
-LEAKS = re.compile(r"/[a-z]+/|Traceback|\.py|\.safetensors|0x[0-9a-f]{6}|numpy|onnx|unet_loop|text_encoder|[Ss]tub|shm")
+NAMED = json.dumps(asdict(Who("shop", "acme", ("*",), "call")))
+STREAMS_BEHIND = (*TO_PICTURES[1:], TO_THE_LIST[1], Way("text_encoder", STREAMING))
 
 
 @pytest.fixture(autouse=True)
@@ -94,23 +99,71 @@ def test_the_way_past_the_door_asks_for_the_secret(server: Served) -> None:
             for metadata in tries[: 2 if method in METHODS else None]:
                 status, words = outcome(channel, method, message, metadata=metadata)
                 assert (status, "restricted" in words) == ("UNAVAILABLE", True), (method, metadata)
+        for way in STREAMS_BEHIND:
+            for metadata in [*tries, (("triton_grpc_error", "true"),)]:
+                asked = outcome_on(way, channel, metadata, prompt="a", caller="{}")
+                assert (asked.status, "restricted" in asked.words) == ("UNAVAILABLE", True), (way, metadata)
+            open_and_silent = channel.stream_stream(SERVICE + STREAMING)(iter(()), timeout=60)
+            with pytest.raises(grpc.RpcError, match="restricted"):
+                list(open_and_silent)
+            answered = outcome_on(way, channel, private.metadata, prompt="a", caller="{}")
+            assert "restricted" not in answered.words, "the test means something"
         assert outcome(channel, "ServerLive", b"", metadata=private.metadata)[0] == "OK", "the test means something"
 
 
-def test_even_with_the_secret_nobody_forges_a_caller(server: Served) -> None:
+@pytest.mark.parametrize("way", [*TO_PICTURES, *TO_THE_LIST, Way("text_encoder"), *STREAMS_BEHIND[-1:]], ids=str)
+def test_even_with_the_secret_nobody_forges_a_caller(server: Served, way: Way) -> None:
     private = server.private()
-    request = pb.ModelInferRequest(model_name="vico")
-    named = json.dumps(asdict(Who("shop", "acme", ("*",), "call")))
-    forged = server.seal().close(named)  # of the right secret, but of another purpose
-    for content in (forged, b"{}", b""):
-        del request.inputs[:], request.raw_input_contents[:]
-        for name, value in (("caller", content), ("prompt", b"a")):
-            request.inputs.add(name=name, datatype="BYTES", shape=[1])
-            request.raw_input_contents.append(len(value).to_bytes(4, "little") + value)
-        with grpc.insecure_channel(private.address) as channel:
-            status, words = outcome(channel, "ModelInfer", request, metadata=private.metadata)
-        assert status == "INVALID_ARGUMENT"
-        assert "caller: not sealed by the server" in words
+    asked = {"pattern": "*"} if way.model == "vico_concepts" else {"prompt": "a", "steps": 1}
+    with grpc.insecure_channel(private.address) as channel:
+        for caller in [*forged(server, NAMED), None]:
+            fields = asked if caller is None else asked | {"caller": caller}
+            refused = outcome_on(way, channel, private.metadata, **fields)
+            assert refused.status in ({"INVALID_ARGUMENT"} if way.method == "ModelInfer" else {""})
+            assert "caller: not sealed by the server" in refused.words
+            assert not refused.tensors
+        sealed = server.seal().of("caller").close(NAMED)
+        accepted = outcome_on(way, channel, private.metadata, **asked | {"caller": sealed})
+        assert (accepted.status, bool(accepted.tensors)) == ("OK", True), "the test means something"
+
+
+def forged(server: Served, text: str) -> list[bytes]:
+    """Under a seal of another purpose, of another server, cut, and under none."""
+    sealed = server.seal().of("another").close(text)
+    return [sealed, Seal("guess").of("caller").close(text), sealed[64:], sealed[:64], text.encode(), b"{}", b""]
+
+
+@pytest.mark.parametrize(
+    ("stage", "sealed"),
+    [("image_encoder", "request"), ("unet_loop", "request"), ("unet_loop", CONTROL), ("vae_decoder", "request"),
+     ("picture_stream", "request")],
+)  # fmt: skip
+def test_even_with_the_secret_nobody_forges_what_stages_hand_on(server: Served, stage: str, sealed: str) -> None:
+    private = server.private()
+    way = Way(stage, STREAMING if stage == "picture_stream" else "ModelInfer")
+    with grpc.insecure_channel(private.address) as channel:
+        ask = channel.unary_unary(SERVICE + "ModelMetadata")
+        question = pb.ModelMetadataRequest(name=stage).SerializeToString()
+        described = pb.ModelMetadataResponse.FromString(ask(question, timeout=60, metadata=private.metadata))
+        for content in forged(server, '{"all": "cancelled"}'):
+            refused = outcome_of(filled(described, sealed, content), way, channel, private.metadata)
+            assert f"{sealed}: not sealed by the server" in refused.words, refused
+            assert not refused.tensors
+
+
+def filled(described: Any, sealed: str, content: bytes) -> bytes:
+    """A request in the form that a stage wants, with zeros in all inputs but one."""
+    request = pb.ModelInferRequest(model_name=described.name)
+    for tensor in described.inputs:
+        if (tensor.name == CONTROL) != (sealed == CONTROL):
+            continue
+        shape = [max(1, size) for size in tensor.shape]
+        value = content if tensor.name == sealed else b""
+        size = TensorSpec(tensor.datatype, ()).item_bytes * math.prod(shape)
+        request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
+        request.raw_input_contents.append(bytes(size) or len(value).to_bytes(4, "little") + value)
+    message: bytes = request.SerializeToString()
+    return message
 
 
 OTHER_MODELS = [
@@ -256,13 +309,17 @@ def test_mutated_requests_end_in_an_answer_or_a_clean_refusal(ask: Any, count: i
     assert "OK" in seen, "some are still good"
 
 
-@pytest.mark.parametrize("options", [["--host", "0.0.0.0"], ["--tls-cert", "x"], ["--keys", "nowhere.json"]], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [["--host", "0.0.0.0"], ["--tls-cert", "x"], ["--keys", "nowhere.json"], ["--require-signature", "nowhere.pem"]],
+    ids=str,
+)
 def test_an_unsafe_start_is_refused_at_once(exported: Any, options: list[str], tmp_path: Path) -> None:
     (tmp_path / "registry").mkdir()
     process = spawn(exported.folder, tmp_path / "registry", tmp_path / "log", *options)
     assert process.wait(240) == 1
     last = (tmp_path / "log").read_text().splitlines()[-1]
-    assert re.fullmatch(r"error (host|tls_cert|keys): .*; accepted: .*", last)
+    assert re.fullmatch(r"error (host|tls_cert|keys|require-signature): .*; accepted: .*", last)
 
 
 def test_the_answer_is_still_one(call: Caller) -> None:

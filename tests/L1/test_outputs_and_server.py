@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from PIL import Image
 from served import Caller, Served, all_processes, parent_of, start_server, wait_until
 from streamed import stream
 from tritonclient.grpc import service_pb2 as pb
+from ways import TO_PICTURES, Way, outcome_on
 
 from serving.front.wire import SERVICE
 from serving.outputs.config import Claim
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 
 KEY = "a key of sixteen characters"
 SIDE = 64
-ASKED: dict[str, Any] = {"prompt": "refuse 0 blur 1", "num_images": 3, "steps": 3, "height": SIDE, "width": SIDE}
+SMALL: dict[str, Any] = {"prompt": "refuse 0 blur 1", "num_images": 3, "steps": 3}
+ASKED: dict[str, Any] = SMALL | {"height": SIDE, "width": SIDE}
 CHECKER = "serving.outputs.checker_process"
 
 
@@ -96,15 +99,33 @@ WARNINGS = [
 ]
 
 
-@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+FILES = ("png", "jpeg", "webp")
+
+
+def check_signed(images: list[bytes], output_format: str) -> None:
+    for file in images:
+        [action] = said(file, output_format)["c2pa.actions"]["actions"]
+        assert action["digitalSourceType"] == MADE_BY_AI
+        assert b"refuse 0" not in file, "no prompt"
+
+
+@pytest.mark.parametrize("output_format", FILES)
 def test_files_are_checked_and_signed(call: Caller, output_format: str) -> None:
     answer = call(**ASKED, output_format=output_format)
     assert [black(opened(file)) for file in answer.images] == [True, False, False]
     assert answer.info["warnings"] == WARNINGS
-    for file in answer.images:
-        [action] = said(file, output_format)["c2pa.actions"]["actions"]
-        assert action["digitalSourceType"] == MADE_BY_AI
-        assert b"refuse 0" not in file, "no prompt"
+    check_signed(answer.images, output_format)
+
+
+@pytest.mark.parametrize("way", TO_PICTURES[1:], ids=str)
+@pytest.mark.parametrize("output_format", FILES)
+def test_files_of_a_stream_are_checked_and_signed(watched: Served, way: Way, output_format: str) -> None:
+    with grpc.insecure_channel(watched.address) as channel:
+        answer = outcome_on(way, channel, **SMALL, output_format=output_format)
+    images = answer.tensors["images"]
+    assert [black(opened(file)) for file in images] == [True, False, False]
+    assert answer.info()["warnings"] == WARNINGS
+    check_signed(images, output_format)
 
 
 def test_raw_pixels_are_checked_too(call: Caller) -> None:
@@ -118,15 +139,27 @@ def test_what_the_operator_permits_is_told(call: Caller) -> None:
     assert GENERATION not in said(call(prompt="a", steps=1).images[0])
 
 
-def test_a_stream_and_its_previews_are_checked(call: Caller, watched: Served) -> None:
-    events = stream(watched.address, **ASKED)
+def test_a_streams_pictures_tell_what_the_operator_permits(watched: Served) -> None:
+    events = stream(watched.address, prompt="a * toy", concept="toy", num_images=2, steps=1)
+    concept = json.loads(events[-1].info[0])["concept"]
     images = [image for event in events for image in event.images]
-    unary = call(**ASKED).images
+    assert [said(image)[GENERATION] for image in images] == [{"concept": concept}] * 2
+
+
+def test_a_stream_and_its_previews_are_checked(call: Caller, watched: Served) -> None:
+    asked = SMALL | {"steps": 12}
+    events = stream(watched.address, **asked)
+    images = [image for event in events for image in event.images]
+    unary = call(**asked).images
     assert [np.array_equal(opened(one), opened(other)) for one, other in zip(images, unary, strict=True)] == [True] * 3
-    for event in events:
-        for index, thumbnail in enumerate(event.thumbnails() if all(event.preview) else ()):
-            assert black(thumbnail) == (index == 0)
-    assert any(event.kind == "progress" for event in events)
+    previews = [event.thumbnails() for event in events if event.preview and all(event.preview)]
+    assert previews, "most of twelve arrive, however busy the machine"
+    assert [[black(thumbnail) for thumbnail in one] for one in previews] == [[True, False, False]] * len(previews)
+
+
+def test_streams_raw_pixels_are_checked_too(watched: Served) -> None:
+    images = [image for event in stream(watched.address, **SMALL, output_format="raw") for image in event.images]
+    assert [black(np.frombuffer(image, np.uint8)) for image in images] == [True, False, False]
 
 
 def test_the_mark_is_in_the_pixels(call: Caller) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from leaks import LEAKS
 from PIL import Image
 from served import Answer, Caller, Refusal, Served
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 PROMPT = "a photo of a *"
 GOOD: dict[str, Any] = {"prompt": PROMPT, "concept": "toy", "steps": 1}
-LEAKS = re.compile(r"/[a-z]+/|Traceback|\.py|\.safetensors|0x[0-9a-f]{6}|numpy|onnx")
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LATER = "accepted: the same request later"
 STAGES = ["text_encoder", "image_encoder", "unet_loop", "vae_decoder", "picture_stream"]
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+NOTICE_SECONDS = 5.0
+"""Within which what died or froze is noticed, at the very most."""
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +96,8 @@ class Clients:
                 self.wrong.append(f"{answer.status}: {answer.message}")
 
 
-def broken_and_mended(served: Served, breaks: Callable[[], None], gone: Callable[[], bool]) -> float:
-    """Break something under load; seconds until calls were refused or it was replaced. All is well afterwards."""
+def broken_and_mended(served: Served, breaks: Callable[[], None], gone: Callable[[], bool]) -> None:
+    """Break something under load: calls are refused, or it is replaced, at once. All is well afterwards."""
     with Clients(served.address) as clients:
         assert wait_until(lambda: clients.outcomes["answered"] > 3, 120)
         breaks()
@@ -108,7 +110,8 @@ def broken_and_mended(served: Served, breaks: Callable[[], None], gone: Callable
         assert wait_until(lambda: clients.outcomes["answered"] > before + 3, 120), served.log()
     assert not clients.wrong
     print(f"noticed after {noticed:.1f} s, mended after {mended:.1f} s, {dict(clients.outcomes)}")
-    return noticed
+    # the supervisor looks twice a second, and takes what is stopped twice running for frozen
+    assert noticed <= NOTICE_SECONDS
 
 
 @pytest.mark.parametrize("stage", STAGES)
