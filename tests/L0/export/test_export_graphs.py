@@ -178,9 +178,7 @@ def test_guidance_0_forgets_the_concept_bit_for_bit(
     np.testing.assert_array_equal(run_graph(denoiser, feed | kept)[0], run_graph(denoiser, other | kept)[0])
 
 
-def test_a_concept_that_overflows_spoils_its_own_rows_only(
-    denoiser: onnxruntime.InferenceSession, feed: Feed
-) -> None:
+def test_a_concept_that_overflows_spoils_its_own_rows_only(denoiser: onnxruntime.InferenceSession, feed: Feed) -> None:
     """A row without a concept names any slot: one bad package must not blacken everybody's pictures."""
     plain = feed | {"slot": torch.tensor([0, 0, 1]), "image_guidance": torch.tensor([0.0, 1.0, 1.0])}
     (before,) = run_graph(denoiser, plain)
