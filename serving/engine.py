@@ -20,7 +20,7 @@ from serving.refusals import beyond_numbers
 from serving.runner import Runner
 from serving.scheduling import DEFAULT_POLICY, NO_CLAIM, Batching, Claim, Policy, Room, SizeClass, Turn, next_turn
 from vico.concept import SiteSpec
-from vico.sampling import advance_together
+from vico.sampling import advance
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,8 @@ class Engine:
 
     def advance(self, batch: Sequence[Lane], noise: Sequence[FloatArray]) -> list[Lane]:
         """Take every lane one step on; returns the lanes that ended."""
-        stepped = advance_together([(lane.spec.plan, lane.state) for lane in batch], noise)
-        for lane, state in zip(batch, stepped, strict=True):
-            lane.state = state
+        for lane, predicted in zip(batch, noise, strict=True):
+            lane.state = advance(lane.spec.plan, lane.state, predicted)
         ended = [lane for lane in batch if lane.done]
         for lane in ended:
             if not np.isfinite(lane.state.latent).all():

@@ -4,7 +4,6 @@ from vico.sampling.noise import initial_noise
 from vico.sampling.plan import SAMPLERS, Plan, SamplerState, advance, guide, make_plan
 from vico.sampling.presets import ALWAYS, DEFAULT_PRESET, PRESETS, GuidanceInterval, Preset
 from vico.sampling.schedule import NoiseSchedule
-from vico.sampling.together import advance_together
 
 __all__ = [
     "ALWAYS",
@@ -17,7 +16,6 @@ __all__ = [
     "Preset",
     "SamplerState",
     "advance",
-    "advance_together",
     "guide",
     "initial_noise",
     "make_plan",

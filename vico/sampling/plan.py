@@ -20,7 +20,7 @@ import numpy as np
 
 from vico.errors import SamplerError
 from vico.sampling.schedule import NoiseSchedule
-from vico.sampling.step import Correction, Step, Weights, first_order
+from vico.sampling.step import Correction, Step, first_order
 from vico.sampling.unipc import unipc
 
 
@@ -75,20 +75,16 @@ def advance(plan: Plan, state: SamplerState[A], noise: A) -> SamplerState[A]:
         state: the picture before the step; `state.index < len(plan)`.
         noise: the noise predicted for `state.latent` at `plan.steps[state.index].timestep`, same shape.
     """
-    return move(plan.steps[state.index].weights, state, noise)
-
-
-def move(weights: Weights[float] | Weights[A], state: SamplerState[A], noise: A) -> SamplerState[A]:
-    """`advance`, by weights that are numbers or arrays."""
-    data = (state.latent - noise * weights.noise) * weights.signal
-    begin = _corrected(weights.correction, state, data)
-    latent = begin * weights.latent + data * weights.data
-    if weights.previous_data is not None and state.previous_data is not None:
-        latent = latent + state.previous_data * weights.previous_data
+    step = plan.steps[state.index]
+    data = (state.latent - noise * step.sigma) * (1.0 / step.alpha)
+    begin = _corrected(step.correction, state, data)
+    latent = begin * step.latent_weight + data * step.data_weight
+    if step.previous_weight != 0.0 and state.previous_data is not None:
+        latent = latent + state.previous_data * step.previous_weight
     return SamplerState(latent, state.index + 1, data, state.previous_data, begin)
 
 
-def _corrected(correction: Correction[float] | Correction[A] | None, state: SamplerState[A], data: A) -> A:
+def _corrected(correction: Correction | None, state: SamplerState[A], data: A) -> A:
     """The latent of `state` in the light of the prediction `data` made from it."""
     if correction is None or state.previous_latent is None or state.previous_data is None:
         return state.latent

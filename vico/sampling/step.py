@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Levels = npt.NDArray[np.float64]
-W = TypeVar("W")
-"""A number, or an array with one for each of several pictures."""
 
 
 @dataclass(frozen=True)
-class Correction(Generic[W]):
+class Correction:
     """Weights of the latent that replaces the current one, once its own prediction is known (UniPC's corrector)."""
 
-    previous_latent_weight: W
+    previous_latent_weight: float
     """Of the latent (itself corrected) of the step before."""
-    data_weight: W
+    data_weight: float
     """Of the clean latent predicted now."""
-    previous_data_weight: W
+    previous_data_weight: float
     """Of the one predicted in the step before."""
-    earlier_data_weight: W
+    earlier_data_weight: float
     """Of the one predicted two steps before."""
-
-
-@dataclass(frozen=True)
-class Weights(Generic[W]):
-    """A step as it is computed."""
-
-    noise: W
-    signal: W
-    """Of the latent without its noise: that is the clean latent."""
-    latent: W
-    data: W
-    """Of the clean latent."""
-    previous_data: W | None
-    """Of the one of the step before; None = it is not asked."""
-    correction: Correction[W] | None
 
 
 @dataclass(frozen=True)
@@ -55,15 +36,8 @@ class Step:
     latent_weight: float
     data_weight: float
     previous_weight: float
-    correction: Correction[float] | None = None
+    correction: Correction | None = None
     """Done before the step; None leaves the latent as it is."""
-
-    @cached_property
-    def weights(self) -> Weights[float]:
-        """The step as it is computed."""
-        previous = self.previous_weight or None
-        signal = 1.0 / self.alpha
-        return Weights(self.sigma, signal, self.latent_weight, self.data_weight, previous, self.correction)
 
     @property
     def noise_level(self) -> float:

@@ -38,7 +38,7 @@ def _predict_second_order(steps: tuple[Step, ...], log_snr: Levels, index: int) 
     return replace(step, data_weight=step.data_weight - slope, previous_weight=slope)
 
 
-def _correct(steps: tuple[Step, ...], log_snr: Levels, index: int) -> Correction[float]:
+def _correct(steps: tuple[Step, ...], log_snr: Levels, index: int) -> Correction:
     """The step before done once more, with the prediction at its end known."""
     before = steps[index - 1]
     earlier_share, share = 0.0, 0.5
