@@ -11,15 +11,12 @@ from typing import Any
 import grpc
 
 from serving.front.config import Limits
-from serving.front.message import only
 from serving.front.refusal import Refused
 
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 """`HealthCheckResponse {status = 1}`."""
 
 _POLL_SECONDS = 0.5
-_MESSAGE_SECONDS = 5.0
-"""For a message of a few bytes."""
 
 
 class Health:
@@ -36,21 +33,19 @@ class Health:
         self._asking: Counter[str] = Counter()
         self.serving = self.closing = False
 
-    async def check(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
-        """`Check`."""
+    async def check(self, _messages: AsyncIterator[bytes], context: Any) -> bytes:
+        """`Check`; its message says nothing that counts, and is not read: nobody has room for it without a key."""
         try:
             with self._place(context.peer()):
-                await only(messages, min(_MESSAGE_SECONDS, self._limits.message_seconds))
                 return self._now()
         except Refused as refused:
             await context.abort(refused.status, refused.line)
             raise AssertionError("abort raises") from None
 
-    async def watch(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def watch(self, _messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """`Watch`: the state now, and again whenever it changes; to the end of the server."""
         try:
             with self._place(context.peer()):
-                await only(messages, min(_MESSAGE_SECONDS, self._limits.message_seconds))
                 told = b""
                 while not (self.closing and told == NOT_SERVING):
                     if (now := self._now()) != told:

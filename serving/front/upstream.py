@@ -6,14 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.front.answer import stream_error
-from serving.front.refusal import is_answer, unavailable
+from serving.front.flights import Flights
 from serving.front.wire import PUBLIC_MODELS, SERVICE, ModelSpec, model_spec
 from serving.private import Private
 from serving.seal import Seal
@@ -36,16 +34,6 @@ _OPTIONS = [
 _CONTROL_SECONDS = 10.0
 
 
-@dataclass(eq=False)
-class _Flight:
-    """A call under way."""
-
-    rpc: Any
-    streaming: bool = False
-    lost: bool = False
-    """A stage that it needs died: nobody will answer it."""
-
-
 class Upstream:
     """Triton, as the front door sees it. Used from one event loop."""
 
@@ -53,7 +41,7 @@ class Upstream:
         self._private = private
         self._seal = seal.of(CONTROL)
         self._channel: Any = None
-        self._flights: set[_Flight] = set()
+        self._flights = Flights(self.give_up)
         self._words: set[asyncio.Task[None]] = set()
         self.models: dict[str, ModelSpec] = {}
         """The public ones that Triton has."""
@@ -94,54 +82,23 @@ class Upstream:
 
     def drop(self, streams_only: bool = False) -> None:
         """Tell everybody who waits, or who waits for a stream, that nobody will answer."""
-        for flight in self._flights:
-            if flight.streaming or not streams_only:
-                flight.lost = True
-                flight.rpc.cancel()
+        self._flights.drop(streams_only)
 
     async def infer(self, message: bytes, call: str, seconds: float | None, metadata: Metadata) -> bytes:
-        """Triton's answer to a clean `ModelInferRequest`.
-
-        Raises:
-            grpc.RpcError: Triton's refusal.
-            Refused: the call was dropped.
-            CancelledError: the client went away; the loop has been told.
-        """
+        """Triton's answer to a clean `ModelInferRequest`; raises as `Flights.unary`."""
         rpc = self._channel.unary_unary(SERVICE + "ModelInfer")(
-            message, timeout=seconds, metadata=self._private.metadata + metadata
+            message, timeout=_last_resort(seconds), metadata=self._private.metadata + metadata
         )
-        async with _Watched(self, rpc, call):
-            answer: bytes = await rpc
-            return answer
+        return await self._flights.unary(rpc, call)
 
-    async def stream(
+    def stream(
         self, message: bytes, call: str, seconds: float | None, metadata: Metadata
     ) -> AsyncGenerator[bytes, None]:
         """As `infer`, all `ModelStreamInferResponse`s to one request."""
         rpc = self._channel.stream_stream(SERVICE + "ModelStreamInfer")(
-            timeout=seconds, metadata=(*self._private.metadata, *metadata)
+            timeout=_last_resort(seconds), metadata=self._private.metadata + metadata
         )
-        async with _Watched(self, rpc, call, streaming=True):
-            await rpc.write(message)
-            await rpc.done_writing()
-            failed: grpc.RpcError | None = None
-            # to its end, also after an error: Triton bears it badly when a stream is broken off just then
-            async for answer in rpc:
-                failed = failed or stream_error(answer)
-                if failed is None:
-                    yield answer
-            if failed is not None:
-                raise failed
-
-    def begin(self, rpc: Any, streaming: bool) -> _Flight:
-        """Count a call in."""
-        flight = _Flight(rpc, streaming)
-        self._flights.add(flight)
-        return flight
-
-    def end(self, flight: _Flight) -> None:
-        """Count a call out."""
-        self._flights.discard(flight)
+        return self._flights.stream(rpc, message, call)
 
     def give_up(self, call: str) -> None:
         """Tell the loop, beside everything else, that nobody waits for a call any more."""
@@ -158,25 +115,9 @@ class Upstream:
             logger.warning("the loop could not be told %s: %s", content, error.code())
 
 
-class _Watched:
-    """A call under way: if it ends without an answer, the loop is told."""
-
-    def __init__(self, upstream: Upstream, rpc: Any, call: str, *, streaming: bool = False) -> None:
-        self._upstream = upstream
-        self._call = call
-        self._flight = upstream.begin(rpc, streaming)
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._upstream.end(self._flight)
-        if error is None or (isinstance(error, grpc.RpcError) and is_answer(error)):
-            return
-        self._flight.rpc.cancel()
-        self._upstream.give_up(self._call)
-        if self._flight.lost:
-            raise unavailable("a part of the server that it needed has died") from None
+def _last_resort(seconds: float | None) -> float | None:
+    """The client's deadline ends its call here, and the request's own in the stages: gRPC ends Triton's only later."""
+    return None if seconds is None else seconds + _CONTROL_SECONDS
 
 
 def control_request(seal: Seal, content: dict[str, str]) -> bytes:

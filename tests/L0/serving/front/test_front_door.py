@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 import time
 from pathlib import Path
@@ -260,9 +261,10 @@ def test_the_loop_is_told_of_a_call_that_nobody_waits_for(tmp_path: Path, how: s
                 door.shut(drop=True)
                 with pytest.raises(grpc.aio.AioRpcError, match="a part of the server that it needed has died"):
                     await asked
-            await slow.ended.wait()
             while not triton.told:
                 await asyncio.sleep(0.01)
+            slow.go.set()
+            await slow.ended.wait()
             await channel.close()
             [told] = triton.told
             assert door.gate.inside == 0
@@ -502,5 +504,31 @@ def test_an_answer_without_what_was_asked_for_is_asked_again(
                 status, line = await refusal(address, request.SerializeToString())
                 assert status == "UNAVAILABLE"
                 assert line.startswith("request: a part of the server")
+
+    run(work())
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_what_a_client_has_left_runs_to_its_end(tmp_path: Path, method: str) -> None:
+    """Triton is told by way of the loop, and never cancelled: it may die of that while it answers."""
+    slow = Slow()
+
+    async def work() -> None:
+        async with served(tmp_path, slow) as (door, triton, address), grpc.aio.insecure_channel(address) as channel:
+            if method == "ModelInfer":
+                asked = channel.unary_unary(SERVICE + method)(GOOD)
+            else:
+                asked = channel.stream_stream(SERVICE + method)(iter([GOOD]))
+            await slow.began.wait()
+            asked.cancel()
+            async with asyncio.timeout(60):
+                while not triton.told:
+                    await asyncio.sleep(0.01)
+                assert not slow.ended.is_set(), "it goes on"
+                slow.go.set()
+                await slow.ended.wait()
+                while door.upstream._flights._flights:
+                    await asyncio.sleep(0.01)
+            assert json.loads(triton.told[0]).keys() == {"cancel"}
 
     run(work())
