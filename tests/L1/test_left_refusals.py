@@ -1,7 +1,7 @@
 """A client that goes away just as a stage refuses what it asked for does Triton no harm.
 
-A call that is cancelled while Triton 2.51 answers it can end it with signal 11 (its issues 7368 and 8034; about one in a
-thousand), and some stay behind, so that it stops only when its patience of 15 seconds has passed. So the front door
+A call that is cancelled while Triton 2.51 answers it can end it with signal 11 (its issues 7368 and 8034; about one in
+a thousand), and some stay behind, so that it stops only when its patience of 15 seconds has passed. So the front door
 lets every call run to its end (`serving.front.flights`), and tells the loop that nobody waits for it.
 """
 
