@@ -173,7 +173,7 @@ def test_a_disk_without_room_for_a_new_concept(exported: Exported, served: Serve
     assert not patient.wrong
 
 
-@counts(3, 24)
+@counts(2, 24)
 def test_the_clock_jumps(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Of all of the server's processes, by hours and years, to and fro: no picture, deadline or new concept suffers.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from conftest import Exported
 
-MANY = 1000
+MANY = 500
 LONGEST = 0.015
 """Seconds until a client goes away: a refusal takes about ten milliseconds."""
 
