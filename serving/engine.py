@@ -109,10 +109,6 @@ class Engine:
         """Lanes that have not joined yet."""
         return len(self._entrance)
 
-    def peers(self, size_class: SizeClass) -> Sequence[Lane]:
-        """The lanes under way in one size class."""
-        return self._running.get(size_class, ())
-
     def order(self, newcomers: Sequence[Lane]) -> list[Lane]:
         """The waiting lanes, and `newcomers` with them, as they would join if nothing else came."""
         return self._entrance.order(self._clock(), newcomers)

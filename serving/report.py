@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from serving.request import GenerateRequest
@@ -51,16 +50,6 @@ class Stopwatch:
     def seconds(self) -> float:
         """Wall time."""
         return time.perf_counter() - self.started
-
-
-@contextmanager
-def adding_time(timings: dict[str, float], name: str) -> Iterator[None]:
-    """Add the wall time of the block to `timings[name]`."""
-    watch = Stopwatch()
-    try:
-        yield
-    finally:
-        timings[name] = timings.get(name, 0.0) + watch.seconds
 
 
 def build_info(request: GenerateRequest, reports: Iterable[StageReport]) -> str:
