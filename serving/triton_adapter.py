@@ -22,8 +22,6 @@ from vico.errors import VicoError
 
 logger = logging.getLogger("vico.serving")
 
-"""Request parameter of a call by another of our models."""
-
 
 class Named(Protocol):
     """Any stage."""

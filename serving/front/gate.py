@@ -74,7 +74,8 @@ class Gate:
         """
         held = self._places[key.client]
         if held >= self._limits.calls_per_client:
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", _of_client(held), "fewer at once")
+            problem = f"{held} of this client are under way"
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", problem, "fewer at once")
         if self._places.total() >= self._limits.calls:
             problem = "as many calls as the server takes are under way"
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", problem, "the same request later")
@@ -114,7 +115,3 @@ class Gate:
             accepted = f"{per_minute:g} a minute; the next one in {seconds:.1f} s"
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "request", "too many in the last minute", accepted)
         self._rates[client] = (saved - 1.0, self._now())
-
-
-def _of_client(calls: int) -> str:
-    return f"{calls} of this client are under way"

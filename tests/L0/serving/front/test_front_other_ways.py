@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from fake_triton import SEAL, request_of, run, served, text
+from fake_triton import SEAL, FakeTriton, request_of, run, served, text
 from test_front_check import BAD
 from test_front_check import GOOD as FIELDS
 from tritonclient.grpc import service_pb2 as pb
@@ -25,6 +27,16 @@ METHOD = SERVICE + "ModelStreamInfer"
 
 def opened(channel: Any, key: str = "") -> Any:
     return channel.stream_stream(METHOD)(metadata=[("authorization", f"Bearer {key}")] if key else None)
+
+
+@asynccontextmanager
+async def reached(folder: Path, keys: Path) -> AsyncIterator[tuple[FakeTriton, Any]]:
+    """What is behind a door with these keys, and a connection to it."""
+    async with (
+        served(folder, keys=str(keys)) as (_, triton, address),
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        yield triton, channel
 
 
 async def refused(stream: Any, message: bytes) -> tuple[str, str]:
@@ -77,10 +89,7 @@ def test_a_revoked_key_ends_a_stream_that_is_open(tmp_path: Path) -> None:
     write_keys(keys, [Key(client="shop", tenant="acme", sha256=hashed("one")), other])
 
     async def work() -> None:
-        async with (
-            served(tmp_path, keys=str(keys)) as (_, triton, address),
-            grpc.aio.insecure_channel(address) as channel,
-        ):
+        async with reached(tmp_path, keys) as (triton, channel):
             stream = opened(channel, "one")
             assert await answered(stream)
             write_keys(keys, [other])
@@ -96,10 +105,7 @@ def test_a_stream_has_the_rights_that_its_key_has_now(tmp_path: Path) -> None:
     write_keys(keys, [Key(client="shop", tenant="acme", sha256=hashed("one"))])
 
     async def work() -> None:
-        async with (
-            served(tmp_path, keys=str(keys)) as (_, triton, address),
-            grpc.aio.insecure_channel(address) as channel,
-        ):
+        async with reached(tmp_path, keys) as (triton, channel):
             stream = opened(channel, "one")
             assert await answered(stream)
             rights = {"tenant": "other", "concepts": ("hen",), "requests_per_minute": 1}
@@ -123,10 +129,7 @@ def test_a_rate_counts_requests_and_not_streams(tmp_path: Path) -> None:
     write_keys(keys, [Key(client="shop", tenant="acme", sha256=hashed("one"), requests_per_minute=1)])
 
     async def work() -> None:
-        async with (
-            served(tmp_path, keys=str(keys)) as (_, triton, address),
-            grpc.aio.insecure_channel(address) as channel,
-        ):
+        async with reached(tmp_path, keys) as (triton, channel):
             stream = opened(channel, "one")
             assert await answered(stream)
             status, words = await refused(stream, GOOD)
